@@ -1,0 +1,77 @@
+"""Where the time comes from. Nothing else in the package asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+#: The longest single sleep, in seconds: how late a step of the wall clock, or a suspend, is noticed at most.
+LONGEST_SLEEP = 0.5
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Clock(Protocol):
+    """Wall clock, monotonic clock and the only way to sleep until an instant."""
+
+    def now(self) -> datetime:
+        """Return the wall clock, aware, in UTC: decides what is due."""
+        ...
+
+    def now_ms(self) -> int:
+        """Return the wall clock in whole milliseconds since 1970, rounded down, so that nothing counts as due early."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary start: for durations and timeouts only."""
+        ...
+
+    async def wait(self, wake: asyncio.Event, until_ms: int | None) -> None:
+        """Return when ``wake`` is set, when the wall clock reaches ``until_ms``, or after :data:`LONGEST_SLEEP`.
+
+        May return early: the caller asks again what is due. Does not clear ``wake``.
+        """
+        ...
+
+
+class SystemClock:
+    """The machine's clocks.
+
+    Sleeps at most :data:`LONGEST_SLEEP` at a time and reads the wall clock again, because the loop's own timers do
+    not notice when the wall clock is stepped and stand still while the machine is suspended.
+    """
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def wait(self, wake: asyncio.Event, until_ms: int | None) -> None:
+        seconds = LONGEST_SLEEP
+        if until_ms is not None:
+            seconds = min(seconds, until_ms / 1000 - time.time())
+        if seconds <= 0 or wake.is_set():
+            await asyncio.sleep(0)
+            return
+        handle = asyncio.get_running_loop().call_later(seconds, wake.set)
+        try:
+            await wake.wait()
+        finally:
+            handle.cancel()
+
+
+def to_ms(instant: datetime) -> int:
+    """Return ``instant`` as milliseconds since 1970, rounded up: due times never become earlier."""
+    delta = instant - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1000 + -(-delta.microseconds // 1000)
+
+
+def from_ms(ms: int) -> datetime:
+    """Return the aware UTC instant of ``ms`` milliseconds since 1970."""
+    return _EPOCH + timedelta(milliseconds=ms)

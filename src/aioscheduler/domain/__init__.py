@@ -1,0 +1,1 @@
+"""The rules of scheduling, pure: no I/O, and the time comes in as an argument."""

@@ -1,0 +1,300 @@
+"""What the engine and the API may ask of a store, each verb with its contract.
+
+Every verb raises :class:`~aioscheduler.errors.StoreUnavailable` when the store does not answer in time or refuses; a
+write may then still have been applied. Repeating a verb is safe unless its docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Generic, NewType, Protocol, TypeVar
+
+from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
+from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus
+from aioscheduler.domain.target import Destination
+
+T = TypeVar("T")
+
+#: The right to one attempt: a settle with any other value changes nothing.
+Lease = NewType("Lease", str)
+
+
+class Scheduled(Enum):
+    """What became of a message to be scheduled."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    EXISTS = "exists"
+    """A live message has the id and the policy was to reject."""
+    FOREIGN_KEY = "foreign_key"
+    """The key ``message:<id>`` holds something that is no string: not ours to overwrite."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveMessage:
+    """A message that is still to be delivered. ``next_run_at`` is when the next attempt is due, or this one was."""
+
+    message: Message
+    next_run_at: datetime
+    status: MessageStatus
+    attempts: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """Part of a list. ``next_cursor`` is opaque to callers; ``None`` at the end."""
+
+    items: Sequence[T]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that will not be attempted any more.
+
+    ``message`` is ``None`` for a record that nobody can parse; ``record`` always holds its bytes.
+    """
+
+    id: MessageId
+    record: bytes
+    message: Message | None
+    reason: DeadReason
+    attempts: int
+    last_error: str | None
+    dead_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One line of the delivery log: an attempt that has ended. Instants in UTC; ``lateness_ms`` is against ``due_at``.
+
+    ``scheduled_for`` is the instant the message asked for, ``due_at`` when this attempt was due.
+    """
+
+    id: str
+    message_id: MessageId
+    attempt: int
+    status: OutcomeKind
+    scheduled_for: datetime
+    due_at: datetime
+    claimed_at: datetime
+    started_at: datetime
+    sent_at: datetime | None
+    answered_at: datetime | None
+    finished_at: datetime
+    lateness_ms: float
+    duration_ms: float
+    response_code: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """One message leased to this replica. ``failures`` counts the attempts that failed before this one."""
+
+    message: Message
+    record: bytes
+    lease: Lease
+    attempt: int
+    failures: int
+    due_at: datetime
+    claimed_at: datetime
+
+
+class Decision(Enum):
+    """What a settle does with the message."""
+
+    DONE = "done"
+    """Remove it."""
+    RETRY = "retry"
+    """Due again at ``Settlement.retry_at``."""
+    BURY = "bury"
+    """Move it to the dead letters."""
+    RELEASE = "release"
+    """Back to due, unchanged: the attempt was cut short by us and does not count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The end of one lease. ``outcome`` is ``None`` where no attempt was made."""
+
+    claimed: Claimed
+    decision: Decision
+    outcome: Outcome | None = None
+    retry_at: datetime | None = None
+    reason: DeadReason | None = None
+
+
+class Settled(Enum):
+    """What a settle found."""
+
+    APPLIED = "applied"
+    LOST = "lost"
+    """The lease was gone (deleted, replaced, taken over, or settled before): nothing changed."""
+    CHANGED = "changed"
+    """An outside writer changed the record meanwhile: the lease ended and the new record is adopted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many live messages there are."""
+
+    messages: int
+    """Everything not yet delivered, also what is being delivered."""
+    leased: int
+    dead: int
+    oldest_due_at: datetime | None
+    """When the earliest message that nobody has leased is, or was, due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreReport:
+    """What the store is and what it can lose, each risk a sentence for the operator."""
+
+    kind: str
+    """``embedded`` or ``redis``."""
+    version: str
+    persistence: str
+    used_memory_bytes: int
+    risks: Sequence[str] = ()
+
+
+class ScheduleListener(Protocol):
+    """Told of every message this replica scheduled, once the store has said yes."""
+
+    def __call__(self, message_id: MessageId, due_ms: int, destination: Destination) -> None: ...
+
+
+class Store(Protocol):
+    """The verbs."""
+
+    on_scheduled: ScheduleListener | None
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    async def schedule(self, message: Message, policy: ConflictPolicy, fire_at: datetime) -> Scheduled:
+        """Write a message, due at ``fire_at``, in one atomic step.
+
+        ``fire_at`` is ``message.due_at``, or the moment of acceptance when that has passed. With ``REPLACE`` any old
+        version is gone, its lease included. Repeating a create gives ``EXISTS``.
+        """
+        ...
+
+    async def cancel(self, ids: Sequence[MessageId]) -> Sequence[bool]:
+        """Delete live messages; ``True`` where there was one. A lease on one is gone too."""
+        ...
+
+    async def get(self, message_id: MessageId) -> LiveMessage | None:
+        """Return a live message."""
+        ...
+
+    async def run_now(self, message_id: MessageId, now: datetime) -> bool:
+        """Make a live message due at once; ``False`` when there is none. No effect while an attempt goes on."""
+        ...
+
+    async def page(self, limit: int, cursor: str | None) -> Page[LiveMessage]:
+        """Return live messages by due time, earliest first, then by id.
+
+        :raises InvalidInput: the cursor is none of ours
+        """
+        ...
+
+    async def search(self, prefix: str, contains: str, limit: int, cursor: str | None) -> Page[LiveMessage]:
+        """Return live messages whose id begins with ``prefix`` and contains ``contains``, in order of their ids.
+
+        Both are matched literally; an empty one matches all. May return fewer than ``limit`` with a cursor when it
+        has looked at many ids.
+
+        :raises InvalidInput: the cursor is none of ours
+        """
+        ...
+
+    async def search_ids(self, prefix: str, contains: str) -> Sequence[MessageId]:
+        """Return the ids of all live messages that match, as :meth:`search` does."""
+        ...
+
+    async def cancel_matching(self, prefix: str, contains: str) -> Sequence[MessageId]:
+        """Delete all live messages that match and return their ids."""
+        ...
+
+    async def counts(self) -> Counts:
+        """Return how many there are."""
+        ...
+
+    # -- dead letters and the delivery log ----------------------------------------------------------------------------
+
+    async def dead_letters(
+        self, limit: int, cursor: str | None, prefix: str = "", reason: DeadReason | None = None
+    ) -> Page[DeadLetter]:
+        """Return dead letters, the latest first; with ``prefix`` in order of their ids.
+
+        :raises InvalidInput: the cursor is none of ours
+        """
+        ...
+
+    async def dead_letter(self, message_id: MessageId) -> DeadLetter | None:
+        """Return one dead letter."""
+        ...
+
+    async def replay(self, letter: DeadLetter, message: Message, fire_at: datetime) -> Scheduled | None:
+        """Take the letter off the list and schedule ``message`` in its place, in one atomic step.
+
+        ``None`` when the letter is gone or was replaced by a newer one; ``EXISTS`` when a live message has the id.
+        """
+        ...
+
+    async def discard(self, message_id: MessageId) -> bool:
+        """Delete a dead letter; ``False`` when there is none."""
+        ...
+
+    async def deliveries(
+        self, limit: int, cursor: str | None, message_id: str | None = None, status: OutcomeKind | None = None
+    ) -> Page[Delivery]:
+        """Return the log, newest end first.
+
+        :raises InvalidInput: the cursor is none of ours
+        """
+        ...
+
+    # -- the engine ---------------------------------------------------------------------------------------------------
+
+    def window(self, until: datetime, limit: int) -> AsyncIterator[Sequence[tuple[int, MessageId]]]:
+        """Yield ``(due_ms, id)`` of the entries due until an instant, earliest first, at most ``limit``, in pages."""
+        ...
+
+    async def destinations(self, ids: Sequence[MessageId]) -> Sequence[Destination | None]:
+        """Return where each message goes; ``None`` where there is none, or its record cannot be read."""
+        ...
+
+    async def claim(self, ids: Sequence[MessageId], now: datetime) -> Sequence[Claimed]:
+        """Lease those of the messages that are due by ``now`` and not leased, in one atomic step."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        """End a lease. Repeating it gives ``LOST``."""
+        ...
+
+    async def heartbeat(self) -> None:
+        """Say that this replica lives."""
+        ...
+
+    async def recover(self, now: datetime) -> int:
+        """Give back the leases of replicas that are dead, and leases that ran out; return how many."""
+        ...
+
+    async def counters(self) -> Mapping[str, int]:
+        """Return the deployment's counters, by name."""
+        ...
+
+    async def ping(self) -> None:
+        """Write a value and read it back."""
+        ...
+
+    async def report(self) -> StoreReport:
+        """Say what the store is, and what it can lose."""
+        ...
+
