@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -59,11 +60,9 @@ class SystemClock:
         if seconds <= 0 or wake.is_set():
             await asyncio.sleep(0)
             return
-        handle = asyncio.get_running_loop().call_later(seconds, wake.set)
-        try:
-            await wake.wait()
-        finally:
-            handle.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await wake.wait()
 
 
 def to_ms(instant: datetime) -> int:

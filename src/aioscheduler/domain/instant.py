@@ -61,7 +61,9 @@ def parse_delay(delay: object, field: str = "delay") -> timedelta:
     if seconds is None or math.isnan(seconds):
         raise InvalidInput.of(
             field,
-            Sentence('must be a string with a unit, such as "90s", "15m", "2h", "7d" or "PT1H30M", or a number of seconds'),
+            Sentence(
+                'must be a string with a unit, such as "90s", "15m", "2h", "7d" or "PT1H30M", or a number of seconds'
+            ),
         )
     if not 0 <= seconds <= MAX_DELAY_SECONDS:
         raise InvalidInput.of(field, Sentence("must be from 0 seconds to 100 years"))
@@ -72,7 +74,8 @@ def _seconds(delay: object) -> float | None:
     if isinstance(delay, bool):
         return None
     if isinstance(delay, int | float):
-        return float(delay)
+        # Bounded first: JSON knows integers that no float can hold.
+        return float(max(min(delay, MAX_DELAY_SECONDS + 1), -1))
     if not isinstance(delay, str) or len(delay) > 64:
         return None
     if match := _SIMPLE.fullmatch(delay.strip()):
@@ -89,6 +92,12 @@ def rfc3339_ms(instant: datetime) -> str:
 
 
 def with_offset(instant: datetime, zone: tzinfo) -> str:
-    """Return the instant with the zone's explicit offset; decimals only where there are any."""
-    local = instant.astimezone(zone)
+    """Return the instant with the zone's explicit offset; decimals only where there are any.
+
+    In UTC where the zone's date would lie outside the years 1 to 9999.
+    """
+    try:
+        local = instant.astimezone(zone)
+    except OverflowError:
+        local = instant.astimezone(UTC)
     return local.isoformat(timespec="milliseconds" if local.microsecond else "seconds")

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from base64 import b32encode
+from binascii import b2a_base64
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -27,6 +28,7 @@ MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 #: In the order of their code points, so that versions sort as they were made.
 _DIGITS = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+_TO_DIGITS = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", _DIGITS.encode())
 
 
 class ConflictPolicy(Enum):
@@ -134,11 +136,8 @@ def new_version(now_ms: int) -> Version:
     global _last_version
     value = now_ms << 18 | int.from_bytes(os.urandom(2))
     _last_version = value = max(value, _last_version + 1)
-    digits = []
-    for _ in range(10):
-        value, digit = divmod(value, 64)
-        digits.append(_DIGITS[digit])
-    return Version("".join(reversed(digits)))
+    # 60 bits are ten digits; base64 wants them at the upper end of its bytes.
+    return Version(b2a_base64((value << 4).to_bytes(8))[:10].translate(_TO_DIGITS).decode())
 
 
 def version_time_ms(version: Version) -> int:
@@ -157,6 +156,17 @@ def webhook_id(message_id: MessageId, version: Version) -> str:
     """
     digest = hashlib.blake2b(f"{version}\n{message_id}".encode(), digest_size=20).digest()
     return "msg_" + b32encode(digest).decode().lower()
+
+
+def attempt_due(message: Message, looked_at: datetime, failures: int) -> datetime:
+    """Return when an attempt was due, given the time the store held for it.
+
+    The store's time may be later, when a full destination put a first attempt off, which is lateness and stays
+    visible as such; or earlier, when somebody asked to send it now. A retry is due when it was put down for.
+    """
+    if failures:
+        return looked_at
+    return min(looked_at, max(message.due_at, message.created_at))
 
 
 def is_missed(due_at: datetime, grace: timedelta | None, now: datetime) -> bool:

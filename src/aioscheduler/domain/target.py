@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NewType
 from urllib.parse import urlsplit
 
@@ -21,11 +22,26 @@ Destination = NewType("Destination", str)
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: RFC 9110 section 5.5: visible characters, space and tab; no line breaks, or a value could add headers of its own.
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
+#: What of a URL decides where it leads: it ends where RFC 3986 section 3.2 lets an authority end.
+_ORIGIN = re.compile(r"[^/?#]*//[^/?#]*")
 _CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f\\]")
 #: Ours to write: hop-by-hop (RFC 9110 section 7.6.1) and the framing of the message.
 _REFUSED = frozenset(
-    "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
-    "upgrade host content-length expect content-encoding".split()
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
 _REFUSED_PREFIXES = ("webhook-", "x-scheduler-")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -53,32 +69,31 @@ def check_url(url: object, field: str = "webhookUrl", max_length: int = MAX_URL_
         raise InvalidInput.of(field, Sentence("must have at most {max} characters", max=max_length))
     if _CONTROL_OR_SPACE.search(url):
         raise InvalidInput.of(field, Sentence("must not contain spaces, backslashes or control characters"))
+    origin = _ORIGIN.match(url)
     try:
         url.encode()
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        destination = _destination(origin[0]) if origin else None
     except ValueError as error:
         raise InvalidInput.of(field, _NOT_A_URL) from error
-    scheme = parts.scheme.lower()
-    if scheme not in _DEFAULT_PORTS or not host or port == 0:
+    if destination is None:
         raise InvalidInput.of(field, _NOT_A_URL)
-    if not host.isascii():
-        host = ascii_host(host, field)
-    return destination_of(scheme, host, port)
+    return destination
+
+
+@lru_cache(maxsize=4096)
+def _destination(origin: str) -> Destination | None:
+    """Return where ``scheme://authority`` leads: remembered, since most messages go where others went.
+
+    :raises ValueError: the authority has no legal port, brackets or host name
+    """
+    parts = urlsplit(origin)
+    scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
+    if scheme not in _DEFAULT_PORTS or not host or port == 0:
+        return None
+    return destination_of(scheme, host if host.isascii() else host.encode("idna").decode("ascii"), port)
 
 
 _NOT_A_URL = Sentence("must be an absolute http:// or https:// URL")
-
-
-def ascii_host(host: str, field: str = "webhookUrl") -> str:
-    """Return an internationalised host name as DNS knows it.
-
-    :raises InvalidInput: the name cannot be expressed
-    """
-    try:
-        return host.encode("idna").decode("ascii")
-    except UnicodeError as error:
-        raise InvalidInput.of(field, _NOT_A_URL) from error
 
 
 def destination_of(scheme: str, host: str, port: int | None) -> Destination:

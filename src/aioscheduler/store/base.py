@@ -22,6 +22,10 @@ T = TypeVar("T")
 Lease = NewType("Lease", str)
 
 
+#: Where a message goes whose record nobody has looked at yet.
+UNKNOWN = Destination("")
+
+
 class Scheduled(Enum):
     """What became of a message to be scheduled."""
 
@@ -94,15 +98,21 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """One message leased to this replica. ``failures`` counts the attempts that failed before this one."""
+    """One message leased to this replica.
+
+    ``failures`` counts the attempts that failed before this one; ``due_at`` is when this attempt was due; ``origin``
+    is the store's own business.
+    """
 
     message: Message
     record: bytes
     lease: Lease
     attempt: int
     failures: int
+    last_error: str | None
     due_at: datetime
     claimed_at: datetime
+    origin: str
 
 
 class Decision(Enum):
@@ -115,18 +125,44 @@ class Decision(Enum):
     BURY = "bury"
     """Move it to the dead letters."""
     RELEASE = "release"
-    """Back to due, unchanged: the attempt was cut short by us and does not count."""
+    """Back to due at ``Settlement.retry_at`` or its old time: cut short by us, or not begun; no failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """The end of one lease. ``outcome`` is ``None`` where no attempt was made."""
+    """The end of one lease.
+
+    ``outcome`` is ``None`` where no attempt came to its end, ``begun`` says whether one began. ``repeated`` marks one
+    that was sent before without an answer: it is not logged twice.
+    """
 
     claimed: Claimed
     decision: Decision
     outcome: Outcome | None = None
     retry_at: datetime | None = None
     reason: DeadReason | None = None
+    begun: bool = True
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands behind an id somebody may have written to: due, of a foreign type, or no legal record."""
+
+    id: MessageId
+    due_ms: int | None = None
+    destination: Destination = UNKNOWN
+    adopted: bool = False
+    invalid: str | None = None
+    foreign_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """How many leases were given back, and how many replicas are no longer there."""
+
+    leases: int = 0
+    departed: int = 0
 
 
 class Settled(Enum):
@@ -174,7 +210,7 @@ class Store(Protocol):
 
     on_scheduled: ScheduleListener | None
 
-    # -- messages -------------------------------------------------------------------------------------------------
+    # -- messages
 
     async def schedule(self, message: Message, policy: ConflictPolicy, fire_at: datetime) -> Scheduled:
         """Write a message, due at ``fire_at``, in one atomic step.
@@ -225,7 +261,7 @@ class Store(Protocol):
         """Return how many there are."""
         ...
 
-    # -- dead letters and the delivery log ----------------------------------------------------------------------------
+    # -- dead letters and the delivery log
 
     async def dead_letters(
         self, limit: int, cursor: str | None, prefix: str = "", reason: DeadReason | None = None
@@ -251,6 +287,10 @@ class Store(Protocol):
         """Delete a dead letter; ``False`` when there is none."""
         ...
 
+    async def forget_dead(self, before: datetime) -> int:
+        """Delete some of the letters that died before an instant; return how many, 0 when none is left."""
+        ...
+
     async def deliveries(
         self, limit: int, cursor: str | None, message_id: str | None = None, status: OutcomeKind | None = None
     ) -> Page[Delivery]:
@@ -260,7 +300,7 @@ class Store(Protocol):
         """
         ...
 
-    # -- the engine ---------------------------------------------------------------------------------------------------
+    # -- the engine
 
     def window(self, until: datetime, limit: int) -> AsyncIterator[Sequence[tuple[int, MessageId]]]:
         """Yield ``(due_ms, id)`` of the entries due until an instant, earliest first, at most ``limit``, in pages."""
@@ -278,12 +318,31 @@ class Store(Protocol):
         """End a lease. Repeating it gives ``LOST``."""
         ...
 
+    async def defer(self, ids: Sequence[MessageId], until: datetime, now: datetime) -> None:
+        """Look at due messages again at ``until``: what a full destination cannot take. Not an attempt."""
+        ...
+
     async def heartbeat(self) -> None:
         """Say that this replica lives."""
         ...
 
-    async def recover(self, now: datetime) -> int:
-        """Give back the leases of replicas that are dead, and leases that ran out; return how many."""
+    async def farewell(self) -> None:
+        """Say that this replica has given back all its leases and stops."""
+        ...
+
+    async def recover(self, now: datetime) -> Recovered:
+        """Give back the leases of replicas that are dead, and leases that nobody will settle."""
+        ...
+
+    def outside_ids(self) -> AsyncIterator[Sequence[MessageId]]:
+        """Yield the ids of all records there are, ours and others', in pages and in no order, some perhaps twice."""
+        ...
+
+    async def examine(self, ids: Sequence[MessageId]) -> Sequence[Found]:
+        """Adopt what outside writers wrote under these ids, forget what they deleted, set aside what is no record.
+
+        Returns what is now waiting, adopted or not, and what was set aside or left alone.
+        """
         ...
 
     async def counters(self) -> Mapping[str, int]:
@@ -298,3 +357,6 @@ class Store(Protocol):
         """Say what the store is, and what it can lose."""
         ...
 
+    async def drain(self) -> None:
+        """Wait until nothing this replica wrote is on its way any more."""
+        ...

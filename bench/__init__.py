@@ -1,0 +1,1 @@
+"""How fast the service is, beside what the machine and the libraries under it allow: ``python -m bench``."""

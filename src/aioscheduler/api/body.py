@@ -1,0 +1,63 @@
+"""Request bodies: read within a limit, parsed as JSON whatever their content type says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from aioscheduler.errors import InvalidInput, PayloadTooLarge, Sentence
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Return the body.
+
+    :raises PayloadTooLarge: longer than ``limit``; known before the first byte is read where the length is announced
+    :raises InvalidInput: the body did not arrive whole
+    """
+    length = request.content_length
+    if length is not None and length > limit:
+        raise too_large(limit)
+    payload = request.content
+    try:
+        # One chunk is what nearly every request has.
+        chunks = [await payload.readany()]
+        size = len(chunks[0])
+        while size <= limit and not payload.at_eof():
+            chunks.append(await payload.readany())
+            size += len(chunks[-1])
+    except (HttpProcessingError, web.RequestPayloadError, ClientError, OSError) as error:
+        raise InvalidInput.of("body", Sentence("did not arrive whole")) from error
+    if size > limit:
+        raise too_large(limit)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def too_large(limit: int) -> PayloadTooLarge:
+    """Return the error for a body, or an item of a batch, that is longer than ``limit``."""
+    return PayloadTooLarge(Sentence("The body has more than the {limit} bytes this service accepts.", limit=limit))
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that ``body`` is.
+
+    :raises InvalidInput: no JSON in UTF-8 (NaN, lone surrogates, absurd nesting and numbers beyond a double count as
+        none), or no object
+    """
+    try:
+        members = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput.of("body", Sentence("is no JSON: {reason}", reason=str(error))) from error
+    if type(members) is not dict:
+        raise InvalidInput.of("body", Sentence("must be an object"))
+    return members
+
+
+async def optional_object(request: web.Request, limit: int) -> dict[str, Any]:
+    """Return the JSON object of a request that may also have no body: then an empty one."""
+    if not request.can_read_body:
+        return {}
+    body = await read_body(request, limit)
+    return parse_object(body) if body.strip() else {}

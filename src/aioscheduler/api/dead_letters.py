@@ -1,0 +1,137 @@
+"""Dead letters: read, replayed, discarded."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Any
+
+from aiohttp import web
+
+from aioscheduler.api.body import optional_object
+from aioscheduler.api.context import CONTEXT, Context
+from aioscheduler.api.i18n import word
+from aioscheduler.api.intake import fire_at
+from aioscheduler.api.messages import as_given, check_written, load_query, path_id, query_and_body, scheduled
+from aioscheduler.api.respond import answer, language
+from aioscheduler.api.schemas.query import MAX_LIMIT, DeadLettersQuery, ReplayAllQuery
+from aioscheduler.domain.instant import with_offset
+from aioscheduler.domain.message import Message, MessageId
+from aioscheduler.errors import FilterRequired, InvalidInput, MessageNotFound, Sentence
+from aioscheduler.store.base import DeadLetter, Scheduled
+
+QUERY, REPLAY_ALL = DeadLettersQuery(), ReplayAllQuery()
+
+
+async def page(request: web.Request) -> web.Response:
+    """``GET /dead-letters``"""
+    context = request.app[CONTEXT]
+    query = load_query(QUERY, request)
+    found = await context.store.dead_letters(query["limit"], query["cursor"], query["prefix"], query["reason"])
+    return answer(
+        {
+            "deadLetters": [_shown(letter, context.config.zone) for letter in found.items],
+            "count": len(found.items),
+            "nextCursor": found.next_cursor,
+        }
+    )
+
+
+async def show(request: web.Request) -> web.Response:
+    """``GET /dead-letters/{id}``"""
+    context = request.app[CONTEXT]
+    letter = await _letter(context, path_id(request))
+    return answer(_shown(letter, context.config.zone))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """``DELETE /dead-letters/{id}``"""
+    message_id = path_id(request)
+    if not await request.app[CONTEXT].store.discard(message_id):
+        raise _no_letter(message_id)
+    return answer({"status": word("deleted", language(request)), "messageId": message_id})
+
+
+async def replay(request: web.Request) -> web.Response:
+    """``POST /dead-letters/{id}/replay``"""
+    context = request.app[CONTEXT]
+    message_id = path_id(request, action=True)
+    members = await optional_object(request, context.config.max_body_bytes)
+    letter = await _letter(context, message_id)
+    now = context.clock.now()
+    message = _again(context, letter, members, now)
+    result = await context.store.replay(letter, message, fire_at(message.due_at, now))
+    if result is None:
+        raise _no_letter(message_id)
+    check_written(result, message_id)
+    return answer(scheduled(message, context.config.zone, language(request)), 202)
+
+
+async def replay_matching(request: web.Request) -> web.Response:
+    """``POST /dead-letters/replay``: those that cannot be scheduled again, for whatever reason, stay."""
+    context = request.app[CONTEXT]
+    query, body = await query_and_body(REPLAY_ALL, request, context)
+    prefix, reason = query["prefix"] or body["prefix"], query["reason"] or body["reason"]
+    if not prefix and reason is None and not (query["all"] or body["all"]):
+        raise FilterRequired(Sentence("Give a prefix, a reason, or all=true."))
+    replayed: list[MessageId] = []
+    cursor: str | None = None
+    while True:
+        found = await context.store.dead_letters(MAX_LIMIT, cursor, prefix, reason)
+        outcomes = await asyncio.gather(*(_replay_if_possible(context, letter) for letter in found.items))
+        replayed += [letter.id for letter, done in zip(found.items, outcomes, strict=True) if done]
+        cursor = found.next_cursor
+        if cursor is None:
+            return answer({"replayed": len(replayed), "messageIds": replayed})
+
+
+async def _replay_if_possible(context: Context, letter: DeadLetter) -> bool:
+    now = context.clock.now()
+    try:
+        message = _again(context, letter, {}, now)
+    except InvalidInput:
+        return False
+    return await context.store.replay(letter, message, fire_at(message.due_at, now)) is Scheduled.CREATED
+
+
+def _again(context: Context, letter: DeadLetter, members: Mapping[str, Any], now: datetime) -> Message:
+    if letter.message is None:
+        raise InvalidInput.of("record", Sentence("is no message, so it can be read and deleted, but not sent"))
+    return context.intake.replayed(letter.message, members, now, context.clock.now_ms())
+
+
+async def _letter(context: Context, message_id: MessageId) -> DeadLetter:
+    letter = await context.store.dead_letter(message_id)
+    if letter is None:
+        raise _no_letter(message_id)
+    return letter
+
+
+def _no_letter(message_id: MessageId) -> MessageNotFound:
+    return MessageNotFound(Sentence('There is no dead letter with the id "{id}".', id=message_id))
+
+
+def _shown(letter: DeadLetter, zone: tzinfo) -> dict[str, Any]:
+    message = letter.message
+    if message is None:
+        what: dict[str, Any] = {
+            "id": letter.id,
+            "record": letter.record.decode("utf-8", "replace"),
+            "recordBase64": b64encode(letter.record).decode(),
+        }
+    else:
+        what = {
+            **as_given(message),
+            "version": message.version,
+            "createdAt": with_offset(message.created_at, zone),
+        }
+    return {
+        **what,
+        "messageId": letter.id,
+        "reason": letter.reason.value,
+        "attempts": letter.attempts,
+        "lastError": letter.last_error,
+        "deadAt": with_offset(letter.dead_at, zone),
+    }

@@ -1,0 +1,61 @@
+"""The delivery log."""
+
+from __future__ import annotations
+
+from datetime import datetime, tzinfo
+from typing import Any
+
+from aiohttp import web
+
+from aioscheduler.api.context import CONTEXT
+from aioscheduler.api.i18n import Language, word
+from aioscheduler.api.messages import load_query
+from aioscheduler.api.respond import answer, language
+from aioscheduler.api.schemas.query import DeliveriesQuery
+from aioscheduler.domain.instant import with_offset
+from aioscheduler.domain.message import MessageId
+from aioscheduler.store.base import Delivery
+
+QUERY = DeliveriesQuery()
+
+
+async def page(request: web.Request) -> web.Response:
+    """``GET /deliveries``"""
+    context = request.app[CONTEXT]
+    query = load_query(QUERY, request)
+    zone, speech = context.config.zone, language(request)
+    if query["jobId"]:
+        # Every attempt so far is one of a message.
+        return answer({"deliveries": [], "nextCursor": None})
+    found = await context.store.deliveries(
+        query["limit"], query["cursor"], MessageId(query["messageId"]) or None, query["status"]
+    )
+    return answer(
+        {
+            "deliveries": [_shown(delivery, zone, speech) for delivery in found.items],
+            "nextCursor": found.next_cursor,
+        }
+    )
+
+
+def _shown(delivery: Delivery, zone: tzinfo, speech: Language) -> dict[str, Any]:
+    def at(instant: datetime | None) -> str | None:
+        return None if instant is None else with_offset(instant, zone)
+
+    return {
+        "id": delivery.id,
+        "messageId": delivery.message_id,
+        "attempt": delivery.attempt,
+        "status": word(delivery.status.value, speech),
+        "scheduledFor": at(delivery.scheduled_for),
+        "dueAt": at(delivery.due_at),
+        "claimedAt": at(delivery.claimed_at),
+        "startedAt": at(delivery.started_at),
+        "sentAt": at(delivery.sent_at),
+        "answeredAt": at(delivery.answered_at),
+        "finishedAt": at(delivery.finished_at),
+        "latenessMs": delivery.lateness_ms,
+        "durationMs": delivery.duration_ms,
+        "responseCode": delivery.response_code,
+        "error": delivery.error,
+    }

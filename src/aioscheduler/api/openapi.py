@@ -1,0 +1,170 @@
+"""The OpenAPI 3.1 document, built from the route table and the schemas."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from marshmallow import Schema
+
+from aioscheduler import __version__
+from aioscheduler.api.auth import Access
+from aioscheduler.api.examples import (
+    DESCRIPTIONS,
+    ERRORS,
+    INTRODUCTION,
+    OUTCOMES,
+    PROMETHEUS,
+    REQUESTS,
+    RESPONSES,
+    SUCCESSES,
+    TAGS,
+)
+from aioscheduler.api.routes import ROUTES, Route
+from aioscheduler.api.schemas.messages import ErrorSchema, RetrySchema
+
+_JSON: Final = "application/json"
+_PLACE: Final = re.compile(r"\{(\w+)\}")
+_PLACES: Final[Mapping[str, dict[str, Any]]] = {
+    "id": {
+        "description": "The message's id, percent-encoded where it has to be.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 512},
+        "example": "order-1042_24h",
+    },
+    "any": {"description": "Anything.", "schema": {"type": "string", "minLength": 1}, "example": "hello"},
+}
+_HEADERS: Final[Mapping[str, dict[str, Any]]] = {
+    "X-Request-ID": {
+        "description": "The request's own, if it has a sane one, else made here.",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
+    "WWW-Authenticate": {"description": "The scheme to use.", "schema": {"type": "string"}},
+}
+_ERROR_HEADERS: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+#: What every route can answer, and every route that asks for the token.
+_ANYWHERE, _WITH_TOKEN = (500,), (401, 429, 503)
+
+
+@cache
+def document() -> dict[str, object]:
+    """Return the document. It is made once and shared: do not change it."""
+    spec = APISpec(
+        title="aioscheduler",
+        version=__version__,
+        openapi_version="3.1.0",
+        plugins=[MarshmallowPlugin(schema_name_resolver=_schema_name)],
+        info={"description": INTRODUCTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        servers=[{"url": "/", "description": "This service"}],
+        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+    )
+    spec.components.security_scheme(
+        "token", {"type": "http", "scheme": "bearer", "description": "The service's `API_TOKEN`."}
+    )
+    for name, header in _HEADERS.items():
+        spec.components.header(name, header)
+    spec.components.schema("Error", schema=ErrorSchema)
+    spec.components.schema("Retry", schema=RetrySchema)
+    for status, (name, meaning, example) in ERRORS.items():
+        spec.components.response(name, _error(status, meaning, example))
+    for route in ROUTES:
+        spec.path(path=route.path, operations={route.method.lower(): _operation(route)})
+    made: dict[str, Any] = spec.to_dict()
+    _complete(made)
+    return made
+
+
+def _schema_name(schema: type[Schema] | Schema) -> str:
+    kind = schema if isinstance(schema, type) else type(schema)
+    return kind.__name__.removesuffix("Schema")
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    key = (route.method, route.path)
+    made: dict[str, Any] = {
+        "operationId": "_".join([route.method.lower(), *re.findall(r"\w+", route.path)]),
+        "summary": route.summary,
+        "tags": [route.tag],
+        "security": [{"token": []}] if route.access is Access.TOKEN else [],
+        "responses": {str(status): _response(route, status) for status in _statuses(route)},
+    }
+    if key in DESCRIPTIONS:
+        made["description"] = DESCRIPTIONS[key]
+    parameters: list[dict[str, Any]] = [
+        {"in": "path", "name": name, "required": True, **_PLACES[name]} for name in _PLACE.findall(route.path)
+    ]
+    if route.query is not None:
+        parameters.append({"in": "query", "schema": route.query})
+    if parameters:
+        made["parameters"] = parameters
+    if route.request is not None or key in REQUESTS:
+        made["requestBody"] = {
+            "required": route.request is not None and route.request_required,
+            "content": {_JSON: {"schema": route.request or {}, "examples": _examples(REQUESTS[key])}},
+        }
+    return made
+
+
+def _statuses(route: Route) -> list[int]:
+    always = _ANYWHERE + _WITH_TOKEN if route.access is Access.TOKEN else _ANYWHERE
+    return sorted({*route.responses, *route.errors, *always})
+
+
+def _examples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {re.sub(r"\W+", "_", name): {"summary": name, "value": value} for name, value in values.items()}
+
+
+def _response(route: Route, status: int) -> dict[str, Any] | str:
+    schema = route.responses.get(status)
+    if schema is None:
+        return ERRORS[status][0]
+    key = (route.method, route.path, status)
+    return {
+        "description": OUTCOMES.get(key) or SUCCESSES[status],
+        "headers": {"X-Request-ID": "X-Request-ID"},
+        "content": {_JSON: {"schema": schema, **({"example": RESPONSES[key]} if key in RESPONSES else {})}},
+    }
+
+
+def _error(status: int, meaning: str, example: Mapping[str, Any]) -> dict[str, Any]:
+    names = ["X-Request-ID", *([_ERROR_HEADERS[status]] if status in _ERROR_HEADERS else [])]
+    return {
+        "description": meaning,
+        "headers": {name: name for name in names},
+        "content": {_JSON: {"schema": ErrorSchema, "example": {**example, "status_code": status}}},
+    }
+
+
+def _complete(made: dict[str, Any]) -> None:
+    """Say what marshmallow's fields cannot."""
+    schemas = made["components"]["schemas"]
+    for name in ("Message", "MessageBody"):
+        retry = schemas[name]["properties"]["retry"]
+        schemas[name]["properties"]["retry"] = {
+            "$ref": "#/components/schemas/Retry",
+            "description": retry["description"],
+        }
+    for schema in schemas.values():
+        # What marshmallow would refuse to load; in an answer it would forbid us ever to add a member.
+        schema.pop("additionalProperties", None)
+        for member in schema["properties"].values():
+            _plain_default(member)
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                _plain_default(parameter["schema"])
+    answers = made["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    for content_type in ("text/plain", "application/openmetrics-text"):
+        answers[content_type] = {"schema": {"type": "string"}, "example": PROMETHEUS}
+
+
+def _plain_default(schema: dict[str, Any]) -> None:
+    """Remove a default that only says that nothing stands in for what was left out, and the null it brought along."""
+    if "default" not in schema or schema["default"] not in (None, ""):
+        return
+    if schema.pop("default") is None and isinstance(schema["type"], list):
+        (schema["type"],) = (kind for kind in schema["type"] if kind != "null")

@@ -1,0 +1,1 @@
+"""What bodies, queries and answers look like. Aliases and casing live here and nowhere else."""

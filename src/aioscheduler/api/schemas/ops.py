@@ -1,0 +1,109 @@
+"""Health, metrics and the test inbox, as they are read."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+
+class HealthSchema(Schema):
+    """``GET /health``"""
+
+    status = fields.String(required=True, metadata={"description": "`healthy` or `unhealthy`."})
+    service = fields.String(required=True)
+    redis = fields.String(required=True, metadata={"description": "`connected` or `disconnected`."})
+    scheduler = fields.String(required=True, metadata={"description": "`running` or `stopped`."})
+    scheduled_jobs = fields.Integer(required=True, allow_none=True)
+    uptime = fields.String(required=True)
+    version = fields.String(required=True)
+
+
+class StoreSchema(Schema):
+    """What the store is and what it can lose."""
+
+    kind = fields.String(required=True)
+    version = fields.String(required=True)
+    persistence = fields.String(required=True)
+    used_memory_bytes = fields.Integer(required=True)
+    risks = fields.List(fields.String(), required=True)
+
+
+class DetailedHealthSchema(Schema):
+    """``GET /health/detailed``"""
+
+    status = fields.String(required=True)
+    service = fields.String(required=True)
+    database = fields.String(required=True, metadata={"description": "A write to the store came back."})
+    redis = fields.String(required=True, metadata={"description": "The connection for notifications."})
+    scheduler_service = fields.String(required=True)
+    scheduled_jobs = fields.Integer(required=True, allow_none=True)
+    uptime = fields.String(required=True)
+    version = fields.String(required=True)
+    in_flight = fields.Integer(required=True)
+    window_entries = fields.Integer(required=True)
+    loop_lag_ms = fields.Float(required=True)
+    store = fields.Nested(StoreSchema, required=True, allow_none=True)
+
+
+class MessageMetricsSchema(Schema):
+    """What became of messages, in the whole deployment."""
+
+    scheduled = fields.Integer(required=True)
+    replaced = fields.Integer(required=True)
+    deleted = fields.Integer(required=True)
+    replayed = fields.Integer(required=True)
+    adopted = fields.Integer(required=True)
+    recovered = fields.Integer(required=True)
+    delivered = fields.Integer(required=True)
+    success = fields.Integer(required=True)
+    failure = fields.Integer(required=True)
+    timed_out = fields.Integer(required=True)
+    dead_letter = fields.Integer(required=True)
+    success_rate = fields.Float(required=True, allow_none=True, metadata={"description": "Per cent of the attempts."})
+    avg_duration_ms = fields.Float(required=True, allow_none=True)
+    avg_lateness_ms = fields.Float(required=True, allow_none=True)
+    fired_early = fields.Integer(required=True)
+    pending = fields.Integer(required=True)
+    leased = fields.Integer(required=True)
+    dead = fields.Integer(required=True)
+    oldest_overdue_seconds = fields.Float(required=True)
+
+
+class MetricsSchema(Schema):
+    """``GET /metrics`` as JSON."""
+
+    timestamp = fields.DateTime(required=True)
+    messages = fields.Nested(MessageMetricsSchema, required=True)
+
+
+class InboxRequestSchema(Schema):
+    """One request the inbox got."""
+
+    id = fields.Integer(required=True)
+    receivedAt = fields.DateTime(required=True)
+    path = fields.String(required=True)
+    headers = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    body = fields.Raw(required=True, allow_none=True)
+    truncated = fields.Boolean(required=True)
+    messageId = fields.String(required=True, allow_none=True)
+    attempt = fields.Integer(required=True, allow_none=True)
+    latenessMs = fields.Float(required=True, allow_none=True)
+
+
+class InboxSchema(Schema):
+    """``GET /inbox``, newest first."""
+
+    count = fields.Integer(required=True)
+    requests = fields.List(fields.Nested(InboxRequestSchema), required=True)
+
+
+class InboxClearedSchema(Schema):
+    """``DELETE /inbox``"""
+
+    status = fields.String(required=True)
+    deleted = fields.Integer(required=True)
+
+
+class InboxReceivedSchema(Schema):
+    """``POST /inbox/{any}``"""
+
+    status = fields.String(required=True)

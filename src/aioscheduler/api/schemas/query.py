@@ -1,0 +1,171 @@
+"""Query parameters, which are text, and the filters that may also stand in a body."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Any, TypeVar
+
+from aioscheduler.api.schemas.base import CheckedFlag, CheckedInteger, CheckedString, Site, SiteSchema
+from aioscheduler.domain.execution import DeadReason, OutcomeKind
+from aioscheduler.domain.message import MAX_ID_LENGTH
+from aioscheduler.errors import InvalidInput, Sentence
+
+MAX_LIMIT = 1000
+#: Longer than any cursor of ours.
+MAX_CURSOR_LENGTH = 8192
+
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+E = TypeVar("E", bound=Enum)
+
+
+def check_limit(value: Any, name: str, site: Site) -> int:
+    """Return how many items a page has at most, from text."""
+    if _NUMBER.fullmatch(value) and 1 <= int(value) <= MAX_LIMIT:
+        return int(value)
+    raise InvalidInput.of(name, Sentence("must be a whole number from {min} to {max}", min=1, max=MAX_LIMIT))
+
+
+def check_flag(value: Any, name: str, site: Site) -> bool:
+    """Return a boolean: JSON's own in a body, ``true``, ``false``, ``1`` or ``0`` in a query."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Word) and value.lower() in _FLAGS:
+        return _FLAGS[value.lower()]
+    raise InvalidInput.of(name, Sentence("must be true or false"))
+
+
+class Word(str):
+    """A text from a query, where booleans are words; in a body they are not."""
+
+    __slots__ = ()
+
+
+def check_filter(value: Any, name: str, site: Site) -> str:
+    """Return a text to look for; it is matched literally."""
+    if not isinstance(value, str):
+        raise InvalidInput.of(name, Sentence("must be a string"))
+    if len(value) > MAX_ID_LENGTH:
+        raise InvalidInput.of(name, Sentence("must have at most {max} characters", max=MAX_ID_LENGTH))
+    return value
+
+
+def check_cursor(value: Any, name: str, site: Site) -> str | None:
+    """Return the text of a cursor; only the store can read it."""
+    if len(value) > MAX_CURSOR_LENGTH:
+        raise InvalidInput.of(name, Sentence("must have at most {max} characters", max=MAX_CURSOR_LENGTH))
+    return value or None
+
+
+def _choice(kind: type[E], value: Any, name: str) -> E | None:
+    if value == "":
+        return None
+    try:
+        return kind(value)
+    except ValueError as error:
+        choices = ", ".join(item.value for item in kind)
+        raise InvalidInput.of(name, Sentence("must be one of {choices}", choices=choices)) from error
+
+
+def check_reason(value: Any, name: str, site: Site) -> DeadReason | None:
+    """Return why a message is dead; an empty text asks for all."""
+    return _choice(DeadReason, value, name)
+
+
+def check_outcome(value: Any, name: str, site: Site) -> OutcomeKind | None:
+    """Return how an attempt ended; an empty text asks for all."""
+    return _choice(OutcomeKind, value, name)
+
+
+def _limit() -> CheckedInteger:
+    return CheckedInteger(
+        check_limit,
+        load_default=MAX_LIMIT,
+        metadata={"description": "How many at most.", "minimum": 1, "maximum": MAX_LIMIT},
+    )
+
+
+def _cursor() -> CheckedString:
+    return CheckedString(
+        check_cursor, load_default=None, metadata={"description": "`nextCursor` of the page before.", "maxLength": 8192}
+    )
+
+
+def _filter(description: str) -> CheckedString:
+    return CheckedString(
+        check_filter, load_default="", metadata={"description": description, "maxLength": MAX_ID_LENGTH}
+    )
+
+
+def _reason() -> CheckedString:
+    return CheckedString(
+        check_reason,
+        load_default=None,
+        metadata={
+            "description": "Only those that are dead for this reason.",
+            "enum": [item.value for item in DeadReason],
+        },
+    )
+
+
+class UpsertQuery(SiteSchema):
+    """``POST /messages``"""
+
+    upsert = CheckedFlag(
+        check_flag,
+        load_default=None,
+        metadata={"description": "Replace a message with the same id. `onConflict` in the body counts more."},
+    )
+
+
+class PageQuery(SiteSchema):
+    """A page of a list."""
+
+    limit = _limit()
+    cursor = _cursor()
+
+
+class SearchQuery(PageQuery):
+    """``GET /messages/search``"""
+
+    prefix = _filter("How the id begins, matched literally.")
+    contains = _filter("What the id contains, matched literally.")
+
+
+class BulkQuery(SiteSchema):
+    """``/messages/bulk``, in the query and in the body."""
+
+    prefix = _filter("How the id begins, matched literally.")
+    contains = _filter("What the id contains, matched literally.")
+    dryRun = CheckedFlag(
+        check_flag, load_default=False, metadata={"description": "Answer what would be deleted, and delete nothing."}
+    )
+
+
+class DeadLettersQuery(PageQuery):
+    """``GET /dead-letters``"""
+
+    prefix = _filter("How the id begins, matched literally.")
+    reason = _reason()
+
+
+class ReplayAllQuery(SiteSchema):
+    """``POST /dead-letters/replay``"""
+
+    prefix = _filter("How the id begins, matched literally.")
+    reason = _reason()
+    all = CheckedFlag(check_flag, load_default=False, metadata={"description": "Replay every dead letter there is."})
+
+
+class DeliveriesQuery(PageQuery):
+    """``GET /deliveries``"""
+
+    messageId = _filter("Only attempts of this message.")
+    jobId = _filter("Only attempts of this job.")
+    status = CheckedString(
+        check_outcome,
+        load_default=None,
+        metadata={"description": "Only attempts that ended so.", "enum": [item.value for item in OutcomeKind]},
+    )

@@ -1,0 +1,117 @@
+"""The one place that wires: settings in, a web application out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from aiohttp import web
+from redis.asyncio import Redis
+
+from aioscheduler import __version__
+from aioscheduler.api.context import CONTEXT, ApiConfig, Context
+from aioscheduler.api.middlewares import middlewares
+from aioscheduler.api.routes import add_routes
+from aioscheduler.clock import Clock
+from aioscheduler.config import Settings
+from aioscheduler.engine.decide import Defaults
+from aioscheduler.engine.delivery import Deliverer
+from aioscheduler.engine.dispatcher import Dispatcher
+from aioscheduler.engine.guard import Guard
+from aioscheduler.engine.service import Engine
+from aioscheduler.engine.signing import Signer
+from aioscheduler.engine.slots import Slots
+from aioscheduler.store.notify import Notifications
+from aioscheduler.store.redis import RedisStore
+
+
+def build_store(settings: Settings, clock: Clock, redis: Redis, *, embedded: bool = False) -> RedisStore:
+    """Return the store on a client that is not connected yet."""
+    return RedisStore(
+        redis,
+        clock,
+        zone=settings.timezone,
+        replica=secrets.token_hex(6),
+        delivery_log_size=settings.delivery_log_size,
+        kind="embedded" if embedded else "redis",
+    )
+
+
+def build_app(
+    settings: Settings, clock: Clock, redis: Redis, *, api_token: str | None = None, embedded: bool = False
+) -> web.Application:
+    """Return the service. Its engine starts and stops with the application.
+
+    :param redis: a client that gives bytes; the caller closes it, after the application
+    :param api_token: what clients have to show; the settings' own by default
+    :raises ValueError: no token at all: the service never runs open
+    """
+    token = api_token or settings.api_token
+    if not token:
+        raise ValueError("an API token is needed")
+    store = build_store(settings, clock, redis, embedded=embedded)
+    guard = Guard(block_private=settings.webhook_block_private, allow=settings.webhook_allow)
+    deliverer = Deliverer(
+        clock=clock,
+        guard=guard,
+        signer=Signer(settings.webhook_signing_secret) if settings.webhook_signing_secret else None,
+        max_connections=settings.max_concurrency,
+        user_agent=f"aioscheduler/{__version__}",
+    )
+    grace = settings.misfire_grace_seconds
+    engine = Engine(
+        store=store,
+        clock=clock,
+        hints=Notifications(redis, _database(redis), store.echoes),
+        dispatcher=Dispatcher(
+            store=store,
+            clock=clock,
+            deliverer=deliverer,
+            slots=Slots(settings.max_concurrency, settings.max_concurrency_per_host),
+            defaults=Defaults(
+                retry=settings.retry_defaults,
+                timeout_seconds=settings.delivery_timeout_seconds,
+                misfire_grace=None if grace is None else timedelta(seconds=grace),
+            ),
+        ),
+        window=timedelta(seconds=settings.window_seconds),
+        window_entries=settings.window_max_entries,
+        dead_letter_ttl=timedelta(days=settings.dead_letter_ttl_days),
+        shutdown_grace_seconds=settings.shutdown_grace_seconds,
+    )
+    config = ApiConfig(
+        api_token=token,
+        language=settings.api_language,
+        zone=settings.timezone,
+        max_body_bytes=settings.max_body_bytes,
+        max_batch_bytes=settings.max_batch_bytes,
+        on_conflict=settings.message_on_conflict,
+        reject_past=settings.past_schedule == "reject",
+        past_tolerance=timedelta(seconds=settings.past_schedule_tolerance_seconds),
+        rate_limit_per_second=settings.rate_limit_per_second,
+        inbox=settings.inbox,
+        version=__version__,
+    )
+    context = Context(
+        config=config, clock=clock, store=store, engine=engine, guard=guard, started_at=clock.monotonic()
+    )
+
+    async def running(_: web.Application) -> AsyncIterator[None]:
+        await deliverer.start()
+        await engine.start()
+        yield
+        try:
+            await engine.stop()
+        finally:
+            await deliverer.stop()
+
+    app = web.Application(middlewares=middlewares(context), client_max_size=0)
+    app[CONTEXT] = context
+    add_routes(app)
+    app.cleanup_ctx.append(running)
+    return app
+
+
+def _database(redis: Redis) -> int:
+    return int(redis.connection_pool.connection_kwargs.get("db") or 0)

@@ -1,0 +1,1 @@
+"""From due entries to settled attempts."""

@@ -1,0 +1,239 @@
+"""Claim, deliver, settle: what becomes of a message once it is due."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from aioscheduler.clock import Clock, to_ms
+from aioscheduler.domain.execution import Outcome, OutcomeKind
+from aioscheduler.domain.message import MessageId, webhook_id
+from aioscheduler.domain.target import Destination
+from aioscheduler.engine.decide import Defaults, after_attempt, before_attempt
+from aioscheduler.engine.delivery import Request
+from aioscheduler.engine.slots import Slots
+from aioscheduler.errors import StoreUnavailable
+from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Settled, Settlement, Store
+
+log = structlog.get_logger(__name__)
+
+#: How many messages one claim asks for: at first, and at most.
+FIRST_CLAIM: Final = 8
+CLAIM_LIMIT: Final = 200
+#: How many destinations are looked up at once.
+LOOKUP_LIMIT: Final = 500
+#: A claim whose answer took longer, in seconds, is given back unused: by now others may take us for dead.
+STALE_CLAIM: Final = 1.5
+_SETTLE_BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
+_FULL_AGAIN = timedelta(milliseconds=250)
+
+
+class Delivers(Protocol):
+    """Makes one attempt."""
+
+    async def attempt(self, request: Request) -> Outcome:
+        """Return what came of it; raises nothing but ``CancelledError``."""
+        ...
+
+
+class Dispatcher:
+    """Takes due messages, makes an attempt of each and records its outcome."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        deliverer: Delivers,
+        slots: Slots,
+        defaults: Defaults,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.slots = slots
+        self._store = store
+        self._clock = clock
+        self._deliverer = deliverer
+        self._defaults = defaults
+        self._push: Callable[[MessageId, int, Destination], None] = lambda *_: None
+        self._freed: Callable[[], None] = lambda: None
+        self._chance = chance
+        self._unknown: dict[MessageId, None] = {}
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def attach(self, push: Callable[[MessageId, int, Destination], None], freed: Callable[[], None]) -> None:
+        """Tell ``push`` of every message that is due again, and ``freed`` when a slot is free again."""
+        self._push, self._freed = push, freed
+
+    @property
+    def waiting(self) -> int:
+        """How many due messages wait for a slot, or for somebody to look where they go."""
+        return self.slots.waiting + len(self._unknown)
+
+    def due(self, message_id: MessageId, destination: Destination) -> None:
+        """Take up a message that has become due."""
+        if destination == UNKNOWN:
+            self._unknown[message_id] = None
+        else:
+            self.slots.enqueue(message_id, destination)
+
+    async def dispatch(self) -> bool:
+        """Claim what has room and begin its attempts; return whether there may be more to do at once.
+
+        :raises StoreUnavailable: nothing was begun; what was due is still known here
+        """
+        if self._unknown:
+            await self._look_up()
+        # The first of a burst should not wait until a hundred others are decoded and connected.
+        taken = self.slots.take(max(FIRST_CLAIM, min(CLAIM_LIMIT, 2 * self.slots.in_use)))
+        if not taken:
+            return bool(self._unknown)
+        asked = self._clock.monotonic()
+        try:
+            claimed = await self._store.claim([message_id for message_id, _ in taken], self._clock.now())
+        except BaseException:
+            for message_id, destination in taken:
+                self.slots.release(destination)
+                self.slots.enqueue(message_id, destination)
+            raise
+        for _, destination in taken:
+            self.slots.release(destination)
+        stale = self._stopping or self._clock.monotonic() - asked > STALE_CLAIM
+        for lease in claimed:
+            self._begin(lease, stale)
+        return True
+
+    async def _look_up(self) -> None:
+        ids = list(self._unknown)[:LOOKUP_LIMIT]
+        for message_id, destination in zip(ids, await self._store.destinations(ids), strict=True):
+            self._unknown.pop(message_id, None)
+            # A record that cannot be read has no destination; the claim deals with it.
+            self.slots.enqueue(message_id, destination or UNKNOWN)
+
+    def _begin(self, claimed: Claimed, stale: bool) -> None:
+        destination = claimed.message.target.destination
+        if stale:
+            work = self._settle(Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False))
+        elif not self.slots.room(destination):
+            # Replaced by one that goes elsewhere since we last looked.
+            again = self._clock.now() + _FULL_AGAIN
+            work = self._settle(Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False, retry_at=again))
+        else:
+            work = self._attempt(claimed)
+        self.slots.occupy(destination)
+        task = asyncio.create_task(work)
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    async def _attempt(self, claimed: Claimed) -> None:
+        message = claimed.message
+        settlement = before_attempt(claimed, self._defaults, self._clock.now())
+        if settlement is None:
+            request = Request(
+                webhook_id=webhook_id(message.id, message.version),
+                target=message.target,
+                body=message.payload,
+                timeout_seconds=self._defaults.timeout_of(message),
+                attempt=claimed.attempt,
+                scheduled_for=min(message.due_at, claimed.due_at),
+                identity=(("X-Scheduler-Message-Id", message.id),),
+            )
+            try:
+                outcome = await self._deliverer.attempt(request)
+            except asyncio.CancelledError:
+                # Our own stop cut it short: it does not count as a failure.
+                settlement = Settlement(claimed=claimed, decision=Decision.RELEASE)
+            except Exception:
+                log.exception("an unexpected error", action="attempt_broken", message_id=message.id)
+                settlement = after_attempt(claimed, self._broken(), self._defaults, self._chance())
+            else:
+                settlement = after_attempt(claimed, outcome, self._defaults, self._chance())
+            _report(settlement)
+        else:
+            log.warning(
+                "too late, buried",
+                action="message_missed",
+                message_id=message.id,
+                late_ms=round((self._clock.now() - claimed.due_at).total_seconds() * 1000),
+            )
+        await self._settle(settlement)
+
+    def _broken(self) -> Outcome:
+        # Counted as a failure: what breaks us once would break us again at once.
+        now = self._clock.now()
+        return Outcome(
+            kind=OutcomeKind.FAILURE, started_at=now, finished_at=now, duration_ms=0.0, error="an error of the service"
+        )
+
+    async def _settle(self, settlement: Settlement) -> None:
+        """Record the end of a lease, however long the store is away: the slot stays used, so memory is bounded."""
+        claimed = settlement.claimed
+        destination = claimed.message.target.destination
+        try:
+            settled = await self._settle_patiently(settlement)
+        finally:
+            self.slots.release(destination, finished=settlement.begun)
+            self._freed()
+        if settled is Settled.APPLIED and settlement.decision in (Decision.RETRY, Decision.RELEASE):
+            self._push(claimed.message.id, to_ms(settlement.retry_at or claimed.due_at), destination)
+
+    async def _settle_patiently(self, settlement: Settlement) -> Settled:
+        failures = 0
+        while True:
+            try:
+                return await self._store.settle(settlement)
+            except StoreUnavailable:
+                settlement = replace(settlement, repeated=True)
+                await asyncio.sleep(_SETTLE_BACKOFF[min(failures, len(_SETTLE_BACKOFF) - 1)])
+                failures += 1
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let attempts on the wire finish within ``grace_seconds``, cut the others short and give their leases back."""
+        self._stopping = True
+        self.slots.clear()
+        self._unknown.clear()
+        try:
+            if self._attempts:
+                await asyncio.wait(set(self._attempts), timeout=grace_seconds)
+        finally:  # also when our caller was told to hurry, by cancelling it
+            await self._cut_short()
+
+    async def _cut_short(self) -> None:
+        left: Sequence[asyncio.Task[None]] = list(self._attempts)
+        if left:
+            log.warning("attempts cut short by the stop", action="attempts_cut_short", count=len(left))
+        for task in left:
+            task.cancel()
+        if left:
+            # Their leases go back; with the store away too they run out by themselves.
+            await asyncio.wait(left, timeout=2)
+        for task in list(self._attempts):
+            task.cancel()
+        if self._attempts:
+            await asyncio.wait(set(self._attempts))
+
+
+def _report(settlement: Settlement) -> None:
+    outcome, claimed = settlement.outcome, settlement.claimed
+    if outcome is None:
+        return
+    late_ms = round(((outcome.sent_at or outcome.started_at) - claimed.due_at).total_seconds() * 1000, 1)
+    about = {
+        "message_id": claimed.message.id,
+        "attempt": claimed.attempt,
+        "lateness_ms": late_ms,
+        "duration_ms": round(outcome.duration_ms, 1),
+        "destination": claimed.message.target.destination,
+    }
+    if outcome.kind is OutcomeKind.SUCCESS:
+        log.debug("delivered", action="message_delivered", response_code=outcome.response_code, **about)
+    elif settlement.decision is Decision.BURY and settlement.reason is not None:
+        log.error("gave up", action="message_buried", reason=settlement.reason.value, error=outcome.error, **about)
+    else:
+        log.warning("attempt failed", action="attempt_failed", error=outcome.error, **about)

@@ -1,0 +1,231 @@
+"""One service process: its store, its sockets, its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import structlog
+from aiohttp import web
+from redis.asyncio import Redis
+
+from aioscheduler import __version__
+from aioscheduler.clock import SystemClock
+from aioscheduler.config import Settings
+from aioscheduler.errors import ConfigError, Sentence
+from aioscheduler.store.connect import connect
+from aioscheduler.welcome import banner, find_token
+
+log = structlog.get_logger(__name__)
+
+#: Seconds that requests of clients get to end after a stop was asked for; the engine has its own setting.
+_CLIENTS_GRACE = 2.0
+#: Seconds; longer than the 60 of common proxies, so that it is they who close idle connections.
+_KEEPALIVE = 75.0
+_BACKLOG = 1024
+#: Open files: a delivery, a client and a connection to the store need one each; the usual 1,024 is soon used up.
+_FILES = 65_536
+
+
+async def serve(settings: Settings, say: Callable[[str], None] = print) -> int:
+    """Run the service until SIGTERM or SIGINT and return the exit code.
+
+    The first signal drains; a second one ends the draining, and what was on the wire is attempted again later.
+
+    :raises ConfigError: the address, the data folder or the embedded store cannot be used
+    """
+    from aioscheduler.app import build_app  # here, so that the other commands start without the engine
+
+    signals = _Signals()
+    _raise_file_limit()
+    async with AsyncExitStack() as stack:
+        stack.callback(signals.close)
+        sockets = await _bind(settings.api_host, settings.api_port)
+        for bound in sockets:
+            stack.callback(bound.close)
+        token = find_token(settings)
+        redis = await open_store(settings, stack)
+        app = build_app(settings, SystemClock(), redis, api_token=token.value, embedded=settings.embedded)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=False,
+            shutdown_timeout=_CLIENTS_GRACE,
+            keepalive_timeout=_KEEPALIVE,
+        )
+        try:
+            await runner.setup()
+            await _listen(runner, sockets, settings)
+            say(banner(settings, token))
+            log.info("Listening", action="started", host=settings.api_host, port=settings.api_port, version=__version__)
+            await signals.first.wait()
+            log.info("Stopping", action="stopping", grace_seconds=settings.shutdown_grace_seconds)
+        finally:
+            drained = await _clean_up(runner, signals)
+    log.info("Stopped", action="stopped", drained=drained)
+    return 0 if drained else 1
+
+
+async def open_store(settings: Settings, stack: AsyncExitStack) -> Redis:
+    """Return the client, with its own server behind it where none is configured; both leave with ``stack``."""
+    url = settings.redis_url
+    if settings.embedded:
+        from aioscheduler.store.embedded import EmbeddedServer  # needs unix
+
+        server = EmbeddedServer(settings.data_dir, settings.embedded_server)
+        await server.start()
+        stack.push_async_callback(server.stop)
+        url = server.url
+    redis = client_for(settings, url)
+    stack.push_async_callback(redis.aclose)
+    return redis
+
+
+def client_for(settings: Settings, url: str | None) -> Redis:
+    """Return a client for the store of the settings, or for the embedded one at ``url``."""
+    if settings.embedded:
+        return connect(url=url)
+    return connect(
+        url=url,
+        host=settings.redis_host,
+        port=settings.redis_port,
+        username=settings.redis_username,
+        password=settings.redis_password,
+        db=settings.redis_db,
+        tls=settings.redis_tls,
+        tls_ca_file=settings.redis_tls_ca_file,
+        sentinels=settings.redis_sentinels,
+        sentinel_master=settings.redis_sentinel_master,
+        sentinel_password=settings.redis_sentinel_password,
+    )
+
+
+# -- signals and the end --------------------------------------------------------------------------------------------
+
+
+class _Signals:
+    """Counts SIGTERM and SIGINT from the moment it is made, also while the service still starts."""
+
+    def __init__(self) -> None:
+        self.first, self.second = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
+                self._loop.add_signal_handler(number, self._received)
+
+    def _received(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+
+    def close(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError):
+                self._loop.remove_signal_handler(number)
+
+
+async def _clean_up(runner: web.AppRunner, signals: _Signals) -> bool:
+    """Close the sockets and drain; ``False`` when a second signal cut that short."""
+    cleaning = asyncio.create_task(runner.cleanup(), name="clean up")
+    hurry = asyncio.create_task(signals.second.wait(), name="second signal")
+    try:
+        await asyncio.wait({cleaning, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        drained = cleaning.done()
+        if not drained:
+            log.warning("Second signal: not waiting for what is on the wire", action="drain_cut_short")
+            cleaning.cancel()
+        with suppress(asyncio.CancelledError):
+            await cleaning
+    finally:
+        hurry.cancel()
+    return drained
+
+
+# -- sockets --------------------------------------------------------------------------------------------------------
+
+
+async def _bind(host: str, port: int) -> list[socket.socket]:
+    """Reserve the address before anything else is touched: a mistake here should cost nothing.
+
+    A name that stands for several addresses (``localhost``) is served on those this machine has.
+    """
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, protocol)
+            sockets.append(listener)
+            if os.name == "posix":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(len(found) > 1))
+            try:
+                listener.bind(address)
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                sockets.remove(listener)
+                listener.close()
+                missing = error
+        if missing and not sockets:
+            raise missing
+    except OSError as error:
+        for listener in sockets:
+            listener.close()
+        raise _not_listening(host, port, error) from error
+    return sockets
+
+
+async def _listen(runner: web.AppRunner, sockets: list[socket.socket], settings: Settings) -> None:
+    try:
+        for bound in sockets:
+            await web.SockSite(runner, bound, backlog=_BACKLOG).start()
+    except OSError as error:  # another process was between our bind and our listen
+        raise _not_listening(settings.api_host, settings.api_port, error) from error
+
+
+def _raise_file_limit() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _not_listening(host: str, port: int, error: OSError) -> ConfigError:
+    if error.errno == errno.EADDRINUSE:
+        return ConfigError(
+            Sentence("Port {port} is in use: stop what listens there, or set API_PORT to another one.", port=port)
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return ConfigError(
+            Sentence("Port {port} is not for ordinary users: set API_PORT to one from 1024 on.", port=port)
+        )
+    return ConfigError(
+        Sentence("Cannot listen on {host}: {reason}. Set API_HOST.", host=host, reason=error.strerror or error)
+    )
+
+
+# -- the loop -------------------------------------------------------------------------------------------------------
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run a command to its end, on uvloop where that is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)

@@ -1,0 +1,1 @@
+"""What is remembered, and the atomic steps that change it."""

@@ -1,0 +1,89 @@
+"""Many small calls become few large ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from aioscheduler.errors import Sentence, StoreUnavailable
+
+#: A call that carries more, in bytes, would hold up everybody else's on the server.
+MOST_BYTES = 4 * 1024 * 1024
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Sends what was asked for in one turn of the loop as one call.
+
+    One call is on its way at a time; what is asked for meanwhile waits and goes together with the next. So the load
+    itself decides how large the batches are.
+    """
+
+    def __init__(
+        self, send: Callable[[list[Item]], Awaitable[Sequence[Result]]], most: int, weigh: Callable[[Item], int]
+    ) -> None:
+        """Send at most ``most`` items together, and of large ones, as ``weigh`` tells in bytes, fewer."""
+        self._send = send
+        self._most = most
+        self._weigh = weigh
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def __call__(self, item: Item) -> Result:
+        """Return the result for one item.
+
+        :raises StoreUnavailable: the call failed; it may have been applied all the same
+        """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._next()
+                try:
+                    results = await self._send([item for item, _ in batch])
+                except StoreUnavailable as error:
+                    # Whoever queued up behind has waited as long: they are told at once instead of one time-out later.
+                    batch += self._waiting
+                    self._waiting = []
+                    _fail(batch, error)
+                except Exception as error:  # the caller's own: each gets it
+                    _fail(batch, error)
+                else:
+                    for (_, future), result in zip(batch, results, strict=True):
+                        if not future.done():
+                            future.set_result(result)
+        finally:
+            self._task = None
+            if self._waiting:
+                _fail(self._waiting, StoreUnavailable(Sentence("The service is stopping.")))
+                self._waiting = []
+
+    def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        weight = count = 0
+        for item, _ in self._waiting[: self._most]:
+            weight += self._weigh(item)
+            if count and weight > MOST_BYTES:
+                break
+            count += 1
+        batch = self._waiting[:count]
+        del self._waiting[:count]
+        return batch
+
+    async def drain(self) -> None:
+        """Wait until nothing is on its way."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+
+def _fail(batch: Sequence[tuple[object, asyncio.Future[Result]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

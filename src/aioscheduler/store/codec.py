@@ -1,0 +1,245 @@
+"""Records to bytes and back.
+
+A record of ours is the JSON the client sent, compact, with one member more at its very end: ``"_aio"``, ten characters
+of version and six of the sha1 of everything before it. So a record says by itself whether an outside writer made or
+changed it, which costs 27 bytes instead of a second key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Final
+
+import orjson
+
+from aioscheduler.clock import from_ms
+from aioscheduler.domain.execution import DeadReason, OutcomeKind
+from aioscheduler.domain.instant import parse_instant
+from aioscheduler.domain.jsontext import raw_member
+from aioscheduler.domain.message import (
+    Message,
+    MessageId,
+    Version,
+    check_misfire_grace,
+    check_timeout,
+    version_time_ms,
+)
+from aioscheduler.domain.retry import check_retry
+from aioscheduler.domain.target import WebhookTarget, check_headers, check_method, check_url
+from aioscheduler.errors import InvalidInput, Sentence
+from aioscheduler.store.base import DeadLetter, Delivery
+
+TAIL_LENGTH: Final = 27
+_TAIL = re.compile(rb',"_aio":"([-\w]{10})([0-9a-f]{6})"\}', re.ASCII)
+_PAYLOAD = b',"payload":'
+#: The members of a record that were optional for the client.
+OPTIONAL: Final = ("method", "headers", "timeoutSeconds", "retry", "misfireGraceSeconds")
+_PLAIN_MEMBERS: Final = 5  # id, scheduleTo, webhookUrl, payload, _aio
+
+
+def sha1(data: bytes) -> str:
+    """Return the fingerprint scripts compare records by; against accidents, not against attackers."""
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
+def encode(message: Message) -> bytes:
+    """Return the record of a message."""
+    body = b"".join(
+        (
+            b'{"id":',
+            orjson.dumps(message.id),
+            b',"scheduleTo":',
+            orjson.dumps(message.schedule_to),
+            b',"webhookUrl":',
+            orjson.dumps(message.target.url),
+            _PAYLOAD,
+            message.payload,
+        )
+    )
+    if message.given:
+        body += b"," + orjson.dumps(message.given)[1:-1]
+    return b'%s,"_aio":"%s%s"}' % (body, message.version.encode(), sha1(body)[:6].encode())
+
+
+def own_version(record: bytes) -> Version | None:
+    """Return the version of a record of ours; ``None`` when an outside writer made or changed it."""
+    match = _TAIL.fullmatch(record, len(record) - TAIL_LENGTH) if len(record) > TAIL_LENGTH else None
+    if match is None or sha1(record[:-TAIL_LENGTH])[:6].encode() != match[2]:
+        return None
+    return Version(match[1].decode())
+
+
+def decode(message_id: MessageId, record: bytes, version: Version, zone: tzinfo) -> Message:
+    """Return the message of a record; the key's id wins over the one inside.
+
+    :raises InvalidInput: not JSON, not an object, or a member is missing or not legal
+    """
+    try:
+        members = orjson.loads(record)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput.of("record", Sentence("is no JSON: {reason}", reason=str(error))) from error
+    if not isinstance(members, dict):
+        raise InvalidInput.of("record", Sentence("must be an object"))
+    for name in ("scheduleTo", "payload", "webhookUrl"):
+        if name not in members:
+            raise InvalidInput.of(name, Sentence("is missing"))
+    url = members["webhookUrl"]
+    destination = check_url(url)
+    given = {name: members[name] for name in OPTIONAL if members.get(name) is not None}
+    return Message(
+        id=message_id,
+        version=version,
+        due_at=parse_instant(members["scheduleTo"], zone),
+        schedule_to=members["scheduleTo"],
+        payload=_payload(record, len(members)),
+        target=WebhookTarget(
+            url=url,
+            destination=destination,
+            method=check_method(given["method"]) if "method" in given else "POST",
+            headers=check_headers(given["headers"]) if "headers" in given else (),
+        ),
+        created_at=from_ms(version_time_ms(version)),
+        timeout_seconds=check_timeout(given["timeoutSeconds"]) if "timeoutSeconds" in given else None,
+        retry=check_retry(given["retry"]) if "retry" in given else None,
+        misfire_grace=(check_misfire_grace(given["misfireGraceSeconds"]) if "misfireGraceSeconds" in given else None),
+        given=given,
+    )
+
+
+def _payload(record: bytes, members: int) -> bytes:
+    """Return the payload's own bytes."""
+    if members == _PLAIN_MEMBERS and own_version(record) is not None:
+        # In our own order three strings stand before the payload, and no string can hold an unescaped quote: the
+        # first match is the member itself.
+        start = record.find(_PAYLOAD)
+        if start > 0 and record.startswith(b'{"id":'):
+            return record[start + len(_PAYLOAD) : -TAIL_LENGTH]
+    raw = raw_member(record.decode(), "payload")
+    assert raw is not None, "the caller has seen the member"
+    return raw.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is remembered of a message besides its record.
+
+    ``origin`` is opaque: ``- -`` for our own records, else the version and fingerprint given at adoption.
+    """
+
+    attempts: int = 0
+    failures: int = 0
+    origin: str = "- -"
+    last_error: str | None = None
+
+    def encode(self) -> str:
+        """Return the text scripts understand."""
+        return f"{self.attempts} {self.failures} {self.origin} {self.last_error or ''}"
+
+    @classmethod
+    def decode(cls, text: bytes | None) -> State:
+        """Read what :meth:`encode` wrote."""
+        if not text:
+            return _NO_STATE
+        attempts, failures, version, fingerprint, error = text.decode().split(" ", 4)
+        return cls(int(attempts), int(failures), f"{version} {fingerprint}", error or None)
+
+    def version_of(self, record: bytes) -> Version | None:
+        """Return the version of the record; ``None`` when an outside writer wrote it since it was last looked at."""
+        version = own_version(record)
+        if version is None:
+            known, fingerprint = self.origin.split(" ")
+            if fingerprint == sha1(record):
+                return Version(known)
+        return version
+
+
+_NO_STATE = State()
+
+
+def dead_head(dead_at_ms: int, reason: DeadReason) -> bytes:
+    """Return how a dead letter begins: what tells two of the same id apart."""
+    return b"%013d %s " % (dead_at_ms, reason.value.encode())
+
+
+def encode_dead(
+    dead_at_ms: int, reason: DeadReason, record: bytes, version: Version, attempts: int, error: str | None
+) -> bytes:
+    """Return a dead letter as it is stored, the record's bytes untouched."""
+    meta = orjson.dumps({"version": version, "attempts": attempts, "error": error})
+    return dead_head(dead_at_ms, reason) + meta + b"\n" + record
+
+
+def decode_dead(message_id: MessageId, letter: bytes, zone: tzinfo) -> DeadLetter:
+    """Read what :func:`encode_dead` wrote."""
+    head, _, record = letter.partition(b"\n")
+    at, reason, meta_text = head.split(b" ", 2)
+    meta = orjson.loads(meta_text)
+    message: Message | None
+    try:
+        message = decode(message_id, record, Version(meta["version"]), zone)
+    except (InvalidInput, UnicodeDecodeError):
+        message = None
+    return DeadLetter(
+        id=message_id,
+        record=record,
+        message=message,
+        reason=DeadReason(reason.decode()),
+        attempts=meta["attempts"],
+        last_error=meta["error"],
+        dead_at=from_ms(int(at)),
+    )
+
+
+def encode_delivery(delivery: Delivery) -> bytes:
+    """Return a line of the delivery log; the ids and the status are kept beside it."""
+    return orjson.dumps(
+        (
+            delivery.attempt,
+            _us(delivery.scheduled_for),
+            _us(delivery.due_at),
+            _us(delivery.claimed_at),
+            _us(delivery.started_at),
+            _us(delivery.sent_at),
+            _us(delivery.answered_at),
+            _us(delivery.finished_at),
+            round(delivery.lateness_ms, 3),
+            round(delivery.duration_ms, 3),
+            delivery.response_code,
+            delivery.error,
+        )
+    )
+
+
+def decode_delivery(line_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
+    """Read what :func:`encode_delivery` wrote."""
+    attempt, scheduled, due, claimed, started, sent, answered, finished, late, took, code, error = orjson.loads(
+        fields[b"d"]
+    )
+    return Delivery(
+        id=line_id.decode(),
+        message_id=MessageId(fields[b"m"].decode()),
+        attempt=attempt,
+        status=OutcomeKind(fields[b"s"].decode()),
+        scheduled_for=_instant(scheduled),
+        due_at=_instant(due),
+        claimed_at=_instant(claimed),
+        started_at=_instant(started),
+        sent_at=None if sent is None else _instant(sent),
+        answered_at=None if answered is None else _instant(answered),
+        finished_at=_instant(finished),
+        lateness_ms=late,
+        duration_ms=took,
+        response_code=code,
+        error=error,
+    )
+
+
+def _us(instant: datetime | None) -> int | None:
+    return None if instant is None else round(instant.timestamp() * 1_000_000)
+
+
+def _instant(us: int) -> datetime:
+    return datetime.fromtimestamp(us / 1_000_000, UTC)

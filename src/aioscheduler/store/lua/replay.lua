@@ -1,0 +1,20 @@
+-- replay.lua: take a dead letter off the list and schedule its message again.
+-- KEYS[1] zset due       KEYS[2] hash leased   KEYS[3] hash state     KEYS[4] zset index
+-- KEYS[5] hash counters  KEYS[6] hash dead     KEYS[7] zset dead index
+-- KEYS[8] string record
+-- ARGV[1] id   ARGV[2] head "<dead at> <reason> " of the letter meant   ARGV[3] due time, ms   ARGV[4] record
+-- returns 1 done, 0 a live message has the id, -1 the letter is gone or another one
+local id = ARGV[1]
+local letter = redis.call('HGET', KEYS[6], id)
+if not letter or string.sub(letter, 1, #ARGV[2]) ~= ARGV[2] then return -1 end
+if redis.call('EXISTS', KEYS[8]) == 1 then return 0 end
+local at, why = string.match(letter, '^(%d+) (%S+) ')
+redis.call('HDEL', KEYS[6], id)
+redis.call('ZREM', KEYS[7], 't\0' .. at .. '\0' .. id, 'r\0' .. why .. '\0' .. at .. '\0' .. id, 'i\0' .. id)
+redis.call('SET', KEYS[8], ARGV[4])
+redis.call('ZADD', KEYS[1], ARGV[3], id)
+redis.call('ZADD', KEYS[4], 0, id)
+redis.call('HDEL', KEYS[2], id)
+redis.call('HDEL', KEYS[3], id)
+redis.call('HINCRBY', KEYS[5], 'replayed', 1)
+return 1

@@ -1,0 +1,88 @@
+-- settle.lua: end leases: done, due again, or dead; write the delivery log; count.
+-- KEYS[1] zset due           KEYS[2] hash leased        KEYS[3] hash state     KEYS[4] zset index
+-- KEYS[5] hash counters      KEYS[6] hash dead          KEYS[7] zset dead index
+-- KEYS[8] stream deliveries  KEYS[9] zset deliveries index
+-- KEYS[10..] string record, one a lease
+-- ARGV[1] length of the log, then ten a lease: id, lease, decision ("done", "retry", "bury"), record,
+--   due time in ms (retry), state (retry; "" for none), dead letter (bury), log line ("" for none), its status,
+--   counters as "name=n,name=n,"; a leading "-" in the lease means: sent before, outcome unknown
+-- returns a code a lease: 1 applied, 0 the lease was lost, 2 an outsider changed the record meanwhile,
+--   3 applied, but an outsider had deleted the record
+local codes, counts, logged = {}, {}, 0
+
+local function count(name, n) counts[name] = (counts[name] or 0) + n end
+
+local function bury(id, letter)
+  local old = redis.call('HGET', KEYS[6], id)
+  if old then
+    local at, why = string.match(old, '^(%d+) (%S+) ')
+    redis.call('ZREM', KEYS[7], 't\0' .. at .. '\0' .. id, 'r\0' .. why .. '\0' .. at .. '\0' .. id)
+  end
+  local at, why = string.match(letter, '^(%d+) (%S+) ')
+  redis.call('HSET', KEYS[6], id, letter)
+  redis.call('ZADD', KEYS[7], 0, 't\0' .. at .. '\0' .. id, 0, 'r\0' .. why .. '\0' .. at .. '\0' .. id, 0, 'i\0' .. id)
+  count('dead:' .. why, 1)
+end
+
+for i = 1, (#ARGV - 1) / 10 do
+  local a = 10 * i - 8
+  local id, lease, decision, leased = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
+  local due, state, letter = ARGV[a + 4], ARGV[a + 5], ARGV[a + 6]
+  local line, status, names = ARGV[a + 7], ARGV[a + 8], ARGV[a + 9]
+  local key = KEYS[9 + i]
+  local again = string.sub(lease, 1, 1) == '-'
+  if again then lease = string.sub(lease, 2) end
+  local code = 0
+  if redis.call('HGET', KEYS[2], id) == lease then
+    redis.call('HDEL', KEYS[2], id)
+    local record = redis.pcall('GET', key)
+    if record and record ~= leased then
+      redis.call('HDEL', KEYS[3], id)
+      redis.call('ZREM', KEYS[4], id)
+      code = 2
+    else
+      code = record and 1 or 3
+      if decision == 'retry' and record then
+        redis.call('ZADD', KEYS[1], due, id)
+        if state == '' then redis.call('HDEL', KEYS[3], id) else redis.call('HSET', KEYS[3], id, state) end
+      else
+        if decision == 'done' then
+          count('delivered', 1)
+        elseif record then
+          bury(id, letter)
+        else
+          count('deleted', 1)
+        end
+        redis.call('DEL', key)
+        redis.call('HDEL', KEYS[3], id)
+        redis.call('ZREM', KEYS[4], id)
+      end
+    end
+  end
+  -- An attempt that was made is logged and counted even when the message was deleted or replaced meanwhile.
+  if line ~= '' and (code ~= 0 or not again) then
+    local at = redis.call('XADD', KEYS[8], '*', 'm', id, 's', status, 'd', line)
+    local ms, n = string.match(at, '^(%d+)-(%d+)$')
+    local place = '\0' .. ms .. '-' .. string.format('%06d', n)
+    redis.call('ZADD', KEYS[9], 0, 'm\0' .. id .. place, 0, 's\0' .. status .. place)
+    logged = logged + 1
+    for name, n in string.gmatch(names, '([^=,]+)=(-?%d+),') do count(name, tonumber(n)) end
+  end
+  codes[i] = code
+end
+
+for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[5], name, string.format('%.0f', n)) end
+
+local excess = logged > 0 and redis.call('XLEN', KEYS[8]) - tonumber(ARGV[1]) or 0
+if excess > 0 then
+  -- Two lines out for each one in, so that a log whose length was lowered shrinks without one long script.
+  excess = math.min(excess, 2 * logged + 100)
+  local old = redis.call('XRANGE', KEYS[8], '-', '+', 'COUNT', excess)
+  for _, entry in ipairs(old) do
+    local ms, n = string.match(entry[1], '^(%d+)-(%d+)$')
+    local place = '\0' .. ms .. '-' .. string.format('%06d', n)
+    redis.call('ZREM', KEYS[9], 'm\0' .. entry[2][2] .. place, 's\0' .. entry[2][4] .. place)
+    redis.call('XDEL', KEYS[8], entry[1])
+  end
+end
+return codes

@@ -1,0 +1,91 @@
+"""What a Redis can lose, in sentences an operator can act on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from aioscheduler.store.base import StoreReport
+
+OLDEST_VERSION = (6, 2)
+#: Events we need: keyspace, generic commands (DEL, EXPIRE, RENAME), strings (SET), expired, evicted.
+EVENT_FLAGS = "Kg$xe"
+_NEARLY_FULL = 0.9
+
+
+async def report(redis: Redis, kind: str) -> StoreReport:
+    """Ask the server about itself. What a managed server does not tell is left out, and said so."""
+    info = await redis.info()
+    config = await _config(redis)
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    version = str(info.get("valkey_version") or info.get("redis_version", "0"))
+    risks = list(_risks(info, config))
+    append_only = bool(info.get("aof_enabled"))
+    fsync = f", appendfsync {config['appendfsync']}" if append_only and "appendfsync" in config else ""
+    return StoreReport(
+        kind=kind,
+        version=f"{name} {version}",
+        persistence=f"append-only file{fsync}" if append_only else "no append-only file",
+        used_memory_bytes=int(info.get("used_memory", 0)),
+        risks=risks,
+    )
+
+
+async def _config(redis: Redis) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name in ("appendfsync", "notify-keyspace-events"):
+        try:
+            answer = await redis.config_get(name)
+        except ResponseError:
+            continue
+        values.update({_text(key): _text(value) for key, value in answer.items()})
+    return values
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _risks(info: dict[str, Any], config: dict[str, str]) -> list[str]:
+    risks: list[str] = []
+    if is_too_old(str(info.get("redis_version", "0"))):
+        risks.append(f"The server speaks the protocol of Redis {info.get('redis_version')}; 6.2 or later is needed.")
+    if not info.get("aof_enabled"):
+        risks.append("No append-only file: a crash of the store loses what it accepted. Set appendonly yes.")
+    elif config.get("appendfsync") == "no":
+        risks.append("appendfsync is no: a crash of the machine can lose half a minute. Set everysec or always.")
+    if info.get("aof_last_write_status", "ok") != "ok":
+        risks.append("The last write to the append-only file failed: look at the store's disk.")
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    limit = int(info.get("maxmemory", 0))
+    if limit and policy != "noeviction":
+        risks.append(f"maxmemory-policy is {policy}: a full store throws messages away. Set noeviction.")
+    if limit and int(info.get("used_memory", 0)) > _NEARLY_FULL * limit:
+        risks.append("The store's memory is nearly full: raise maxmemory before new messages are refused.")
+    if "notify-keyspace-events" in config and not has_events(config["notify-keyspace-events"]):
+        risks.append(
+            f"notify-keyspace-events lacks {EVENT_FLAGS}: outside writers' messages are found by the slow resync only."
+        )
+    if info.get("role") == "slave":
+        risks.append("The server is a read-only replica: point the settings at the primary.")
+    return risks
+
+
+def is_too_old(version: str) -> bool:
+    """Say whether a server lacks commands we need."""
+    parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    return parts < OLDEST_VERSION
+
+
+def has_events(flags: str) -> bool:
+    """Say whether notifications cover all we need; ``A`` stands for every kind but a few we do not use."""
+    return "K" in flags and ("A" in flags or all(flag in flags for flag in "g$xe"))
+
+
+def with_events(flags: str) -> str:
+    """Return the flags with those we need added, none taken away."""
+    if "A" in flags:
+        return flags if "K" in flags else flags + "K"
+    return flags + "".join(flag for flag in EVENT_FLAGS if flag not in flags)

@@ -1,0 +1,59 @@
+"""The Lua scripts: read from the package, run by their digest, their codes as enums."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+
+class ScheduleCode(IntEnum):
+    """What ``schedule.lua`` answers for a message."""
+
+    EXISTS = 0
+    CREATED = 1
+    REPLACED = 2
+    FOREIGN_KEY = 3
+
+
+class SettleCode(IntEnum):
+    """What ``settle.lua`` answers for a lease."""
+
+    LOST = 0
+    APPLIED = 1
+    CHANGED = 2
+    GONE = 3
+
+
+class Script:
+    """One operation that Redis carries out as a whole."""
+
+    __slots__ = ("_digest", "_source", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._source = source(name)
+        self._digest = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, redis: Redis, keys: list[bytes], args: list[Any]) -> Any:
+        """Run it. A server that has not seen the script, a restarted one for instance, is sent its text."""
+        try:
+            return await redis.execute_command("EVALSHA", self._digest, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
+        except NoScriptError:
+            return await redis.execute_command("EVAL", self._source, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
+
+
+def source(name: str) -> str:
+    """Return a script's text."""
+    return (resources.files("aioscheduler.store") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+@cache
+def script(name: str) -> Script:
+    """Return a script by its file's name."""
+    return Script(name)

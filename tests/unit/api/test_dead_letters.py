@@ -1,0 +1,143 @@
+"""Dead letters and the delivery log, as clients see them."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+import pytest
+
+from aioscheduler.domain.execution import DeadReason
+from aioscheduler.domain.message import MessageId
+from tests.unit.api.conftest import HOOK, Api
+
+
+async def test_a_dead_letter_keeps_the_whole_message_and_says_why(api: Api) -> None:
+    await api.bury("dead/1")
+    status, answer = await api.call("GET", "/dead-letters")
+    assert (status, answer["count"], answer["nextCursor"]) == (200, 1, None)
+    letter = answer["deadLetters"][0]
+    assert letter == {
+        "id": "dead/1",
+        "messageId": "dead/1",
+        "scheduleTo": "2020-01-01T00:00:00Z",
+        "payload": {},
+        "webhookUrl": HOOK,
+        "version": letter["version"],
+        "createdAt": "2026-04-15T02:41:45+00:00",
+        "reason": "retries_exhausted",
+        "attempts": 1,
+        "lastError": "HTTP 500",
+        "deadAt": "2026-04-15T02:41:45+00:00",
+    }
+    assert await api.call("GET", "/dead-letters/dead%2F1/") == (200, letter)
+    assert (await api.call("GET", "/dead-letters/other"))[1]["error_code"] == "MESSAGE_NOT_FOUND"
+
+
+async def test_dead_letters_are_found_by_prefix_and_reason(api: Api) -> None:
+    await api.bury("a1")
+    await api.bury("a2", DeadReason.GONE)
+    await api.bury("b1", DeadReason.GONE)
+
+    async def ids(query: str) -> list[str]:
+        _, answer = await api.call("GET", f"/dead-letters?{query}")
+        return sorted(letter["id"] for letter in answer["deadLetters"])
+
+    assert await ids("prefix=a") == ["a1", "a2"]
+    assert await ids("reason=gone") == ["a2", "b1"]
+    assert await ids("prefix=a&reason=gone") == ["a2"]
+    assert await ids("reason=") == ["a1", "a2", "b1"]
+    status, answer = await api.call("GET", "/dead-letters?reason=bored")
+    assert (status, list(answer["errors"])) == (422, ["reason"])
+
+
+async def test_a_dead_letter_is_replayed_now_or_when_asked(api: Api) -> None:
+    await api.bury("x")
+    for bad in ({"delay": "soon"}, {"delay": "1s", "scheduleTo": "2030-01-01T00:00:00Z"}, [1]):
+        assert (await api.call("POST", "/dead-letters/x/replay", bad))[0] == 422
+    status, answer = await api.call("POST", "/dead-letters/x/replay", {"delay": "1h"})
+    assert (status, answer["scheduledFor"]) == (202, "2026-04-15T03:41:45+00:00")
+    _, shown = await api.call("GET", "/messages/x")
+    assert (shown["attempts"], shown["version"]) == (0, answer["version"])
+    assert (await api.call("POST", "/dead-letters/x/replay"))[0] == 404
+    await api.bury("y")
+    status, answer = await api.call("POST", "/dead-letters/y/replay/")
+    assert (status, answer["scheduledFor"]) == (202, "2026-04-15T02:41:45+00:00")
+
+
+async def test_a_replay_conflicts_with_a_live_message(api: Api) -> None:
+    await api.bury("x")
+    await api.schedule("x")
+    status, answer = await api.call("POST", "/dead-letters/x/replay")
+    assert (status, answer["error_code"]) == (409, "MESSAGE_EXISTS")
+    assert (await api.call("GET", "/dead-letters/x"))[0] == 200
+
+
+async def test_many_are_replayed_only_with_a_filter_or_all(api: Api) -> None:
+    for message_id in ("a1", "a2", "b1"):
+        await api.bury(message_id)
+    await api.schedule("a2")
+    status, answer = await api.call("POST", "/dead-letters/replay")
+    assert (status, answer["error_code"]) == (400, "FILTER_REQUIRED")
+    assert (await api.call("POST", "/dead-letters/replay?all=false"))[0] == 400
+    status, answer = await api.call("POST", "/dead-letters/replay?prefix=a")
+    assert (status, answer) == (200, {"replayed": 1, "messageIds": ["a1"]}), "what cannot be replayed stays"
+    assert (await api.call("POST", "/dead-letters/replay", {"all": True}))[1]["messageIds"] == ["b1"]
+
+
+async def test_a_dead_letter_is_deleted_once(api: Api) -> None:
+    await api.bury("x")
+    assert await api.call("DELETE", "/dead-letters/x") == (200, {"status": "deleted", "messageId": "x"})
+    assert (await api.call("DELETE", "/dead-letters/x"))[1]["error_code"] == "MESSAGE_NOT_FOUND"
+
+
+async def test_a_record_nobody_can_parse_shows_its_bytes_and_cannot_be_replayed(api: Api) -> None:
+    record = b'{"id": "bad", \xff'
+    store = api.context.store
+    await store._redis.set(b"message:bad", record)  # type: ignore[attr-defined]
+    await store.examine([MessageId("bad")])
+    status, letter = await api.call("GET", "/dead-letters/bad")
+    assert (status, letter["reason"], letter["recordBase64"]) == (200, "invalid_record", b64encode(record).decode())
+    assert letter["record"] == '{"id": "bad", �'
+    status, answer = await api.call("POST", "/dead-letters/bad/replay")
+    assert (status, list(answer["errors"])) == (422, ["record"])
+    assert (await api.call("POST", "/dead-letters/replay?all=true"))[1]["replayed"] == 0
+
+
+async def test_the_delivery_log_tells_each_attempt(api: Api) -> None:
+    await api.bury("x")
+    await api.bury("y")
+    status, answer = await api.call("GET", "/deliveries?messageId=x")
+    assert (status, len(answer["deliveries"]), answer["nextCursor"]) == (200, 1, None)
+    line = answer["deliveries"][0]
+    assert {name: line[name] for name in ("messageId", "attempt", "status", "responseCode", "error", "durationMs")} == {
+        "messageId": "x",
+        "attempt": 1,
+        "status": "failure",
+        "responseCode": 500,
+        "error": "HTTP 500",
+        "durationMs": 12.5,
+    }
+    assert line["scheduledFor"] == "2020-01-01T00:00:00+00:00"
+    assert line["startedAt"] == "2026-04-15T02:41:45+00:00"
+    assert {"id", "latenessMs"} <= line.keys()
+
+
+@pytest.mark.parametrize(("query", "number"), [("status=failure", 2), ("status=success", 0), ("jobId=j", 0), ("", 2)])
+async def test_the_delivery_log_is_filtered(api: Api, query: str, number: int) -> None:
+    await api.bury("x")
+    await api.bury("y")
+    _, answer = await api.call("GET", f"/deliveries?{query}")
+    assert len(answer["deliveries"]) == number
+
+
+async def test_the_delivery_log_goes_on_with_a_cursor(api: Api) -> None:
+    await api.bury("x")
+    await api.bury("y")
+    _, first = await api.call("GET", "/deliveries?limit=1")
+    _, second = await api.call("GET", f"/deliveries?limit=1&cursor={first['nextCursor']}")
+    assert [page["deliveries"][0]["messageId"] for page in (first, second)] == ["y", "x"]
+
+
+async def test_an_unknown_outcome_is_refused(api: Api) -> None:
+    status, answer = await api.call("GET", "/deliveries?status=fine")
+    assert (status, list(answer["errors"])) == (422, ["status"])

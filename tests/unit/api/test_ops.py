@@ -1,0 +1,220 @@
+"""Health, metrics and the inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from aioscheduler.api import health, received
+from aioscheduler.api.ops import readable_duration, wants_text
+from aioscheduler.store.base import Counts, StoreReport
+from tests.unit.api.conftest import Api, MakeApi
+
+
+class SlowStore:
+    """Answers its counts when the test says so, and counts the questions."""
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Event()
+        self.questions = 0
+
+    async def counts(self) -> Counts:
+        self.questions += 1
+        await self.may_answer.wait()
+        return Counts(messages=self.questions, leased=0, dead=0, oldest_due_at=None)
+
+    async def ping(self) -> None:
+        await self.may_answer.wait()
+
+    async def report(self) -> StoreReport:
+        return StoreReport(kind="redis", version="7.0", persistence="none", used_memory_bytes=1, risks=["all"])
+
+
+async def test_health_says_that_all_is_well(api: Api) -> None:
+    await api.schedule("m")
+    api.clock.move(2 * 3600 + 34 * 60 + 12.9)
+    assert await api.call("GET", "/health/", token="") == (
+        200,
+        {
+            "status": "healthy",
+            "service": "scheduler",
+            "redis": "connected",
+            "scheduler": "running",
+            "scheduled_jobs": 1,
+            "uptime": "2h 34m 12s",
+            "version": "1.2.3",
+        },
+    )
+
+
+async def test_health_says_which_part_is_down(api: Api) -> None:
+    api.engine.running = False
+    status, answer = await api.call("GET", "/health")
+    assert (status, answer["status"], answer["redis"], answer["scheduler"]) == (
+        503,
+        "unhealthy",
+        "connected",
+        "stopped",
+    )
+
+
+async def test_detailed_health_shows_the_store_and_what_it_can_lose(make_api: MakeApi) -> None:
+    store: Any = SlowStore()
+    store.may_answer.set()
+    api = await make_api(store=store)
+    status, answer = await api.call("GET", "/health/detailed", token="")
+    assert status == 200
+    assert (answer["database"], answer["redis"], answer["scheduler_service"]) == ("connected", "connected", "running")
+    assert answer["store"] == {
+        "kind": "redis",
+        "version": "7.0",
+        "persistence": "none",
+        "used_memory_bytes": 1,
+        "risks": ["all"],
+    }
+    api.engine.listening = False
+    status, answer = await api.call("GET", "/health/detailed")
+    assert (status, answer["database"], answer["redis"]) == (503, "connected", "disconnected")
+
+
+async def test_probes_of_a_silent_store_share_one_question_and_end(
+    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "PATIENCE", 0.05)
+    store: Any = SlowStore()
+    api = await make_api(store=store)
+    answers = await asyncio.gather(*(api.call("GET", "/health") for _ in range(5)))
+    assert {(status, answer["redis"], answer["scheduled_jobs"]) for status, answer in answers} == {
+        (503, "disconnected", None)
+    }
+    assert store.questions == 1
+    status, answer = await api.call("GET", "/health/detailed")
+    assert (status, answer["database"], answer["store"]) == (503, "disconnected", None)
+
+
+async def test_an_answer_of_the_store_is_fresh_for_a_moment_only(make_api: MakeApi) -> None:
+    store: Any = SlowStore()
+    store.may_answer.set()
+    api = await make_api(store=store)
+
+    async def jobs() -> int:
+        return int((await api.call("GET", "/health"))[1]["scheduled_jobs"])
+
+    assert [await jobs(), await jobs()] == [1, 1]
+    api.clock.move(0.3)
+    assert await jobs() == 2
+
+
+def test_durations_read_as_hours_minutes_and_seconds() -> None:
+    assert [readable_duration(seconds) for seconds in (0.9, 61, 3600 * 50)] == ["0h 0m 0s", "0h 1m 1s", "50h 0m 0s"]
+
+
+async def test_metrics_are_json_by_default(api: Api) -> None:
+    await api.schedule("m")
+    await api.bury("x")
+    api.clock.move(5)
+    status, answer = await api.call("GET", "/metrics", None, {"Accept": "application/json, text/plain, */*"})
+    assert (status, answer["timestamp"]) == (200, "2026-04-15T02:41:50.000Z")
+    messages = answer["messages"]
+    expected = {"scheduled": 2, "pending": 1, "dead": 1, "dead_letter": 1, "success_rate": 0.0, "avg_duration_ms": 12.5}
+    assert {name: messages[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "parse", "kind"),
+    [
+        ("text/plain", parse_text, "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+            parse_openmetrics,
+            "application/openmetrics-text; version=1.0.0",
+        ),
+    ],
+)
+async def test_prometheus_reads_the_metrics(api: Api, accept: str, parse: Any, kind: str) -> None:
+    await api.bury("x")
+    status, text = await api.call("GET", "/metrics", None, {"Accept": accept})
+    assert status == 200
+    assert api.last_headers["Content-Type"].startswith(kind)
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in parse(text.decode())
+        for sample in family.samples
+    }
+    assert samples["aioscheduler_store_up", ()] == 1
+    assert samples["aioscheduler_messages_scheduled_total", ()] == 1
+    assert samples["aioscheduler_deliveries_total", (("kind", "message"), ("outcome", "dead_letter"))] == 1
+    assert samples["aioscheduler_delivery_duration_seconds_count", ()] == 1
+    assert samples["aioscheduler_delivery_duration_seconds_bucket", (("le", "0.025"),)] == 1
+    assert samples["aioscheduler_delivery_duration_seconds_bucket", (("le", "0.01"),)] == 0
+    assert samples["aioscheduler_dead_letters", ()] == 1
+    assert samples["aioscheduler_build_info", (("version", "1.2.3"),)] == 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "text"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/html, */*", False),
+        ("application/json;q=0.5, text/plain", True),
+        ("text/plain;q=0", False),
+        ("text/plain;q=x", False),
+        ("Text/Plain; version=0.0.4", True),
+    ],
+)
+def test_text_is_answered_only_to_who_prefers_it(accept: str, text: bool) -> None:
+    assert wants_text(accept) is text
+
+
+async def test_the_inbox_keeps_what_it_got_with_its_lateness(api: Api) -> None:
+    headers = {
+        "X-Scheduler-Message-Id": "caf%C3%A9",
+        "X-Scheduler-Attempt": "1",
+        "X-Scheduler-Scheduled-For": "2026-04-15T02:41:44.988Z",
+        "X-Other": "v",
+    }
+    assert await api.call("POST", "/inbox/a/b%20c", b'{"n": 1e2}', headers) == (200, {"status": "received"})
+    await api.call("POST", "/inbox/second", b"no JSON \xff", headers | {"X-Scheduler-Attempt": "2"}, token="")
+    status, answer = await api.call("GET", "/inbox")
+    assert (status, answer["count"]) == (200, 2)
+    second, first = answer["requests"]
+    assert (first["path"], first["body"], first["messageId"], first["attempt"]) == (
+        "/inbox/a/b%20c",
+        {"n": 100.0},
+        "café",
+        1,
+    )
+    assert (first["latenessMs"], first["receivedAt"]) == (12.0, "2026-04-15T02:41:45+00:00")
+    assert first["headers"]["X-Other"] == "v"
+    assert "authorization" not in {name.lower() for name in first["headers"]}
+    assert (second["body"], second["latenessMs"]) == ("no JSON �", None)
+    assert (await api.call("GET", "/inbox", token=""))[0] == 401
+    assert (await api.call("DELETE", "/inbox"))[1] == {"status": "deleted", "deleted": 2}
+    assert (await api.call("GET", "/inbox"))[1]["requests"] == []
+
+
+async def test_the_inbox_is_bounded(api: Api) -> None:
+    for number in range(received.KEPT_REQUESTS + 3):
+        await api.call("POST", f"/inbox/{number}", b"x" * (received.KEPT_BYTES + 1) if number == 50 else b"{}")
+    _, answer = await api.call("GET", "/inbox")
+    assert answer["count"] == received.KEPT_REQUESTS
+    assert [answer["requests"][0]["path"], answer["requests"][-1]["path"]] == ["/inbox/102", "/inbox/3"]
+    cut = answer["requests"][102 - 50]
+    assert (cut["truncated"], len(cut["body"])) == (True, received.KEPT_BYTES)
+
+
+async def test_the_inbox_may_be_off(make_api: MakeApi) -> None:
+    api = await make_api(inbox="false")
+    for method, path in (("POST", "/inbox/x"), ("GET", "/inbox"), ("DELETE", "/inbox")):
+        assert (await api.call(method, path))[0] == 404
+
+
+async def test_strangers_may_write_to_an_open_inbox_only(make_api: MakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioscheduler.api.inbox._is_local", lambda request: False)
+    assert (await (await make_api()).call("POST", "/inbox/x"))[1]["error_code"] == "FORBIDDEN"
+    assert (await (await make_api(inbox="open")).call("POST", "/inbox/x"))[0] == 200
