@@ -345,7 +345,7 @@ async def _search(bench: Bench, service: Service, count: int, scale: Scale) -> A
             status, body = await connection.ask("GET", path.format(number * 7 % (count // 10)))
             times[what].append((time.perf_counter() - began) * 1000)
             found = orjson.loads(body)["count"] if status == 200 else None
-            if found not in (10, 100, 1000):
+            if not found:
                 raise RuntimeError(f"{path} was answered {status}, {found} found")
             await asyncio.sleep(0.02)
     connection.close()

@@ -100,7 +100,7 @@ def _levels(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
     for name, counter, text in (
-        ("messages_scheduled", "scheduled", "Messages accepted, replacements included."),
+        ("messages_scheduled", "scheduled", "Messages accepted under a new id."),
         ("messages_replaced", "replaced", "Messages that took the place of an older version."),
         ("messages_deleted", "deleted", "Messages deleted by clients."),
         ("messages_replayed", "replayed", "Dead letters scheduled again."),

@@ -67,7 +67,7 @@ class Listener:
         await self.until(count, self.subscribed, within)
 
     async def marked(self) -> list[str]:
-        """Return what was hinted up to now: notifications come in order, so all that is older has come with the mark."""
+        """Return what was hinted up to now: notifications come in order, so all that is older has come by then."""
         await self.redis.set("message:mark", b"x")
         while "mark" not in self.hints:
             async with asyncio.timeout(8):

@@ -91,7 +91,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self.intake = Intake(self.config, self.guard)
-        self.probe = StoreProbe(self.store, self.clock)
+        self.probe = StoreProbe(self.store)
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("CONTEXT", Context)

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import asyncio
 
-from aioscheduler.clock import Clock
 from aioscheduler.errors import StoreUnavailable
 from aioscheduler.store.base import Counts, Store, StoreReport
 
 #: Seconds a probe waits for the store: the answer has to be out within one.
 PATIENCE = 0.8
-#: Seconds for which an answer of the store is good for further probes.
-FRESH = 0.25
 
 
 class StoreProbe:
     """Asks the store how it is; probes that come together share one question."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._clock = clock
-        self._counts: Counts | None = None
-        self._asked_at: float | None = None
         self._asking: asyncio.Task[Counts | None] | None = None
 
     async def counts(self) -> Counts | None:
         """Return how many messages there are; ``None`` when the store does not say so in time."""
-        if self._asked_at is not None and self._clock.monotonic() - self._asked_at < FRESH:
-            return self._counts
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask(), name="store probe")
         # Shielded, since a caller that goes away must not end the question for the others.
@@ -36,11 +28,9 @@ class StoreProbe:
     async def _ask(self) -> Counts | None:
         try:
             async with asyncio.timeout(PATIENCE):
-                self._counts = await self._store.counts()
+                return await self._store.counts()
         except (StoreUnavailable, TimeoutError):
-            self._counts = None
-        self._asked_at = self._clock.monotonic()
-        return self._counts
+            return None
 
     async def report(self) -> StoreReport | None:
         """Return what the store is, once a write to it came back; ``None`` when that takes too long, or fails."""

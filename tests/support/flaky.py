@@ -1,0 +1,86 @@
+"""A store that goes away and comes back when a test says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from aioscheduler.errors import Sentence, StoreUnavailable
+from aioscheduler.store.base import ScheduleListener, Store
+
+
+class FlakyStore:
+    """Passes every verb on to ``store``, unless it is away. Engines get :attr:`verbs`."""
+
+    def __init__(self, store: Store) -> None:
+        self.away = False
+        self.calls: Counter[str] = Counter()
+        """How often each verb was asked for, also in vain."""
+        self.refused = asyncio.Event()
+        """Set when somebody asked in vain."""
+        self._store = store
+        self._lost: Counter[str] = Counter()
+        self._broken: dict[str, Exception] = {}
+
+    @property
+    def verbs(self) -> Store:
+        return cast(Store, self)
+
+    @property
+    def on_scheduled(self) -> ScheduleListener | None:
+        return self._store.on_scheduled
+
+    @on_scheduled.setter
+    def on_scheduled(self, listener: ScheduleListener | None) -> None:
+        self._store.on_scheduled = listener
+
+    def sleep(self) -> None:
+        """Go away."""
+        self.away = True
+        self.refused.clear()
+
+    def wakeup(self) -> None:
+        """Come back."""
+        self.away = False
+
+    def lose_answer(self, verb: str, times: int = 1) -> None:
+        """Carry out the next calls of a verb, and say that the store is away."""
+        self._lost[verb] += times
+
+    def break_once(self, verb: str, error: Exception) -> None:
+        """Let the next call of a verb fail in a way nobody expects."""
+        self._broken[verb] = error
+
+    def __getattr__(self, verb: str) -> Any:
+        real = getattr(self._store, verb)
+        if verb in ("window", "outside_ids"):
+            return lambda *args: self._iterate(verb, real, args)
+        return lambda *args, **kwargs: self._call(verb, real, args, kwargs)
+
+    async def _call(self, verb: str, real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._check(verb)
+        answer = await real(*args, **kwargs)
+        if self.away or self._lost[verb] > 0:
+            self._lost[verb] -= 1
+            self._refuse()
+        return answer
+
+    async def _iterate(self, verb: str, real: Any, args: tuple[Any, ...]) -> AsyncIterator[Any]:
+        self._check(verb)
+        async for page in real(*args):
+            if self.away:
+                self._refuse()
+            yield page
+
+    def _check(self, verb: str) -> None:
+        self.calls[verb] += 1
+        if (error := self._broken.pop(verb, None)) is not None:
+            raise error
+        if self.away:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self.refused.set()
+        raise StoreUnavailable(Sentence("The store sleeps."))
