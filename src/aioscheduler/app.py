@@ -6,12 +6,15 @@ import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import orjson
 from aiohttp import web
 from redis.asyncio import Redis
 
 from aioscheduler import __version__
 from aioscheduler.api.context import CONTEXT, ApiConfig, Context
+from aioscheduler.api.docs_pages import OPENAPI
 from aioscheduler.api.middlewares import middlewares
+from aioscheduler.api.openapi import document
 from aioscheduler.api.routes import add_routes
 from aioscheduler.clock import Clock
 from aioscheduler.config import Settings
@@ -93,9 +96,7 @@ def build_app(
         inbox=settings.inbox,
         version=__version__,
     )
-    context = Context(
-        config=config, clock=clock, store=store, engine=engine, guard=guard, started_at=clock.monotonic()
-    )
+    context = Context(config=config, clock=clock, store=store, engine=engine, guard=guard, started_at=clock.monotonic())
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         await deliverer.start()
@@ -108,6 +109,7 @@ def build_app(
 
     app = web.Application(middlewares=middlewares(context), client_max_size=0)
     app[CONTEXT] = context
+    app[OPENAPI] = orjson.dumps(document())
     add_routes(app)
     app.cleanup_ctx.append(running)
     return app

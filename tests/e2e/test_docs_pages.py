@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from aioscheduler.api.docs_pages import STATIC, STATIC_PREFIX, add_docs_routes
+from aioscheduler.api.docs_pages import OPENAPI, STATIC, STATIC_PREFIX, add_docs_routes
+from aioscheduler.api.openapi import document
 
 if TYPE_CHECKING:
     from playwright.async_api import ConsoleMessage, Error, Page, Request
@@ -36,6 +38,7 @@ async def _echo(request: web.Request) -> web.Response:
 @pytest.fixture
 async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]]) -> Client:
     app = web.Application()
+    app[OPENAPI] = orjson.dumps(document())
     add_docs_routes(app)
     app.router.add_get("/messages", _echo)
     return await aiohttp_client(app)

@@ -210,10 +210,10 @@ async def test_p5_a_destination_that_hangs_and_records_that_are_none_hold_up_nob
         async with Client(service.url) as client:
             await client.schedule_many([(f"stuck{i}", due) for i in range(2000)], hanging.url())
             await hanging.wait_for(20)
-            due = {f"m{i}": now_ms() + 500 + 10 * i for i in range(100)}
-            await client.schedule_many(list(due.items()), healthy.url())
+            spread = {f"m{i}": now_ms() + 500 + 10 * i for i in range(100)}
+            await client.schedule_many(list(spread.items()), healthy.url())
             requests = await healthy.wait_for(100)
-            lateness = sorted(r.at_ms - due[r.headers["X-Scheduler-Message-Id"]] for r in requests)
+            lateness = sorted(r.at_ms - spread[r.headers["X-Scheduler-Message-Id"]] for r in requests)
             # Generous, for a busy machine: held up behind the hanging ones it would be 30 seconds.
             assert lateness[-1] < 2000
             assert hanging.open_connections <= 20

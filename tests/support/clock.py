@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 START = datetime(2026, 4, 15, 2, 41, 45, tzinfo=UTC)
 #: Turns of the loop after each waiter, enough for what it wakes to come to rest.
@@ -37,8 +38,9 @@ class FakeClock:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((until, waiter))
         woken = asyncio.ensure_future(wake.wait())
+        first: set[asyncio.Future[Any]] = {waiter, woken}
         try:
-            await asyncio.wait([waiter, woken], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()
             waiter.cancel()

@@ -49,7 +49,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         members = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput.of("body", Sentence("is no JSON: {reason}", reason=str(error))) from error
+        raise InvalidInput.of(
+            "body", Sentence("is no JSON: see line {line}, column {column}", line=error.lineno, column=error.colno)
+        ) from error
     if type(members) is not dict:
         raise InvalidInput.of("body", Sentence("must be an object"))
     return members

@@ -5,13 +5,13 @@ The pages work without any other host, and their policy forbids the browser to a
 
 from __future__ import annotations
 
-import asyncio
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import orjson
 from aiohttp import web
+
+#: The OpenAPI document as it goes out. It is built from the table of routes, which names this module.
+OPENAPI: web.AppKey[bytes] = web.AppKey("OPENAPI", bytes)
 
 STATIC = Path(str(files("aioscheduler") / "api" / "static"))
 STATIC_PREFIX = "/docs/static"
@@ -111,18 +111,8 @@ async def static_file(request: web.Request) -> web.StreamResponse:
 
 async def openapi_json(request: web.Request) -> web.StreamResponse:
     """Answer the OpenAPI document."""
-    # Building it takes longer than deliveries may wait, so not on their loop.
-    body = await asyncio.to_thread(_document)
     headers = {"Cache-Control": _REVALIDATE, "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=body, content_type="application/json", charset="utf-8", headers=headers)
-
-
-@cache
-def _document() -> bytes:
-    # Not at the top: it is built from the table of routes, which names this module, and only readers need apispec.
-    from aioscheduler.api.openapi import document
-
-    return orjson.dumps(document())
+    return web.Response(body=request.app[OPENAPI], content_type="application/json", charset="utf-8", headers=headers)
 
 
 async def home(request: web.Request) -> web.StreamResponse:

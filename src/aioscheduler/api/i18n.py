@@ -110,7 +110,7 @@ PORTUGUESE = {
     "must be an instant in ISO 8601, such as 2026-04-15T02:41:45Z or 2026-04-15T02:41:45.250-03:00": (
         "deve ser um instante em ISO 8601, como 2026-04-15T02:41:45Z ou 2026-04-15T02:41:45.250-03:00"
     ),
-    "is no existing date and time: {reason}": "não é uma data e hora existente: {reason}",
+    "is no existing date and time": "não é uma data e hora existente",
     'must be a string with a unit, such as "90s", "15m", "2h", "7d" or "PT1H30M", or a number of seconds': (
         'deve ser um texto com unidade, como "90s", "15m", "2h", "7d" ou "PT1H30M", ou um número de segundos'
     ),
@@ -159,7 +159,7 @@ PORTUGUESE = {
         "O corpo tem mais do que os {limit} bytes que este serviço aceita."
     ),
     "did not arrive whole": "não chegou por inteiro",
-    "is no JSON: {reason}": "não é JSON: {reason}",
+    "is no JSON: see line {line}, column {column}": "não é JSON: veja a linha {line}, coluna {column}",
     "is nested too deeply": "tem níveis de aninhamento demais",
     "is missing": "está faltando",
     "is missing: give an instant here, or a delay": "está faltando: informe um instante aqui, ou um delay",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -82,6 +83,8 @@ class Intake:
         self._zone = config.zone
         self._guard = guard
         self._tolerance = config.past_tolerance if config.reject_past else None
+        # Most messages go where others went. Only good targets are remembered, and not many: URLs may be long.
+        self._plain_target = lru_cache(maxsize=1024)(self._check_plain_target)
         site = Site(zone=config.zone, check_url=guard.check_url)
         self._schema = MessageSchema(site)
         self._replay_schema = ReplaySchema(site)
@@ -101,14 +104,19 @@ class Intake:
         if not members.keys() <= _COMMON or "payload" not in members:
             return None
         try:
-            url = members["webhookUrl"]
-            draft = Draft(WebhookTarget(url=url, destination=self._guard.check_url(url)))
+            draft = Draft(self._plain_target(members["webhookUrl"]))
             if "id" in members:
                 draft.id = check_id(members["id"])
             self._set_time(draft, members)
-        except (InvalidInput, KeyError):
+        except (InvalidInput, KeyError, TypeError):
+            # TypeError: what cannot be a key of the memory is no URL either.
             return None
         return draft
+
+    def _check_plain_target(self, url: object) -> WebhookTarget:
+        destination = self._guard.check_url(url)
+        assert isinstance(url, str)
+        return WebhookTarget(url=url, destination=destination)
 
     def full_draft(self, members: Mapping[str, Any]) -> Draft:
         """Return the draft of any body.

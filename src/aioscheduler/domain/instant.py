@@ -14,6 +14,8 @@ MAX_DELAY_SECONDS = 100 * 366 * 86_400
 _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(?:[.,](\d{1,9}))?\s?([Zz]|[+-]\d\d:?\d\d|[+-]\d\d)?", re.ASCII
 )
+#: What most clients write; the library reads it as fast as it can be read.
+_USUAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", re.ASCII).fullmatch
 _SIMPLE = re.compile(r"(\d+(?:\.\d+)?)\s?(ms|s|m|h|d|w)", re.ASCII | re.IGNORECASE)
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 #: ISO 8601-1 section 5.5.2; years and months are left out, since their length depends on the calendar.
@@ -23,6 +25,7 @@ _ISO = re.compile(
     re.ASCII,
 )
 
+_NO_SUCH_DATE = Sentence("is no existing date and time")
 _NO_INSTANT = Sentence("must be an instant in ISO 8601, such as 2026-04-15T02:41:45Z or 2026-04-15T02:41:45.250-03:00")
 
 
@@ -34,6 +37,11 @@ def parse_instant(text: object, zone: tzinfo, field: str = "scheduleTo") -> date
 
     :raises InvalidInput: not a string, not ISO 8601 / RFC 3339, no such date, or outside the years 1 to 9999
     """
+    if isinstance(text, str) and _USUAL(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError as error:
+            raise InvalidInput.of(field, _NO_SUCH_DATE) from error
     match = _INSTANT.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise InvalidInput.of(field, _NO_INSTANT)
@@ -48,7 +56,7 @@ def parse_instant(text: object, zone: tzinfo, field: str = "scheduleTo") -> date
             # Rounded up, so that no due time becomes earlier than what was asked for.
             instant += timedelta(milliseconds=-(-int(fraction.ljust(9, "0")) // 1_000_000))
     except (ValueError, OverflowError) as error:
-        raise InvalidInput.of(field, Sentence("is no existing date and time: {reason}", reason=str(error))) from error
+        raise InvalidInput.of(field, _NO_SUCH_DATE) from error
     return instant
 
 

@@ -41,6 +41,9 @@ def raw_member(text: str, name: str) -> str | None:
         at = _value_end(text, start)
         if key == name:
             found = text[start:at]
+            if text.find("\\", at) < 0 and text.find(f'"{name}"', at) < 0:
+                # Whatever follows, it cannot be the same name again.
+                break
         at = _after_space(text, at)
         if text[at] == "}":
             break

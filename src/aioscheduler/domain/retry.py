@@ -110,7 +110,9 @@ def check_retry(retry: object, field: str = "retry") -> RetryOverrides:
     if "maxAttempts" in retry and (
         isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS
     ):
-        errors[f"{field}.maxAttempts"] = [Sentence("must be a whole number from {min} to {max}", min=1, max=MAX_ATTEMPTS)]
+        errors[f"{field}.maxAttempts"] = [
+            Sentence("must be a whole number from {min} to {max}", min=1, max=MAX_ATTEMPTS)
+        ]
     kind: BackoffType | None = None
     if "backoffType" in retry:
         try:
@@ -121,6 +123,4 @@ def check_retry(retry: object, field: str = "retry") -> RetryOverrides:
     backoff, cap = number("backoffSeconds", 0), number("maxBackoffSeconds", 0)
     if errors:
         raise InvalidInput(errors)
-    return RetryOverrides(
-        max_attempts=attempts, backoff_seconds=backoff, backoff_type=kind, max_backoff_seconds=cap
-    )
+    return RetryOverrides(max_attempts=attempts, backoff_seconds=backoff, backoff_type=kind, max_backoff_seconds=cap)

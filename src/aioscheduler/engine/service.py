@@ -280,7 +280,10 @@ class Engine:
         if elapsed < 1 or self._dispatcher.waiting < self._most * _CROWDED:
             return
         self._paced_at = self._clock.monotonic()
-        spilled = self._dispatcher.slots.overflow(_KEEP_WAITING, _KEEP_SECONDS, elapsed)
+        slots = self._dispatcher.slots
+        # However many hang, half of what makes a crowd is free for the others afterwards.
+        least = min(_KEEP_WAITING, int(self._most * _CROWDED / 2) // max(1, slots.destinations))
+        spilled = slots.overflow(least, _KEEP_SECONDS, elapsed)
         now = self._clock.now()
         for start in range(0, len(spilled), _KEEP_WAITING):
             chunk = spilled[start : start + _KEEP_WAITING]

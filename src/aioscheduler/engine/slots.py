@@ -40,6 +40,11 @@ class Slots:
         """How many due messages wait."""
         return len(self._queued)
 
+    @property
+    def destinations(self) -> int:
+        """For how many destinations messages wait."""
+        return len(self._waiting)
+
     def enqueue(self, message_id: MessageId, destination: Destination) -> None:
         """Let a due message wait for its turn; once, however often it is told."""
         if message_id not in self._queued:
@@ -109,12 +114,14 @@ class Slots:
         :param elapsed: seconds since the last call: its pace is what it finished in them
         """
         spilled: list[MessageId] = []
-        for destination, queue in self._waiting.items():
+        for destination, queue in list(self._waiting.items()):
             keep = max(least, round(self._finished[destination] / elapsed * seconds))
             while len(queue) > keep:
                 message_id = queue.pop()
                 self._queued.discard(message_id)
                 spilled.append(message_id)
+            if not queue:
+                del self._waiting[destination]
         self._finished.clear()
         return spilled
 

@@ -80,7 +80,9 @@ def decode(message_id: MessageId, record: bytes, version: Version, zone: tzinfo)
     try:
         members = orjson.loads(record)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput.of("record", Sentence("is no JSON: {reason}", reason=str(error))) from error
+        raise InvalidInput.of(
+            "record", Sentence("is no JSON: see line {line}, column {column}", line=error.lineno, column=error.colno)
+        ) from error
     if not isinstance(members, dict):
         raise InvalidInput.of("record", Sentence("must be an object"))
     for name in ("scheduleTo", "payload", "webhookUrl"):

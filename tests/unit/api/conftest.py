@@ -15,7 +15,9 @@ from fakeredis import FakeAsyncRedis
 from yarl import URL
 
 from aioscheduler.api.context import CONTEXT, ApiConfig, Context
+from aioscheduler.api.docs_pages import OPENAPI
 from aioscheduler.api.middlewares import middlewares
+from aioscheduler.api.openapi import document
 from aioscheduler.api.routes import add_routes
 from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
 from aioscheduler.domain.message import MessageId
@@ -113,6 +115,7 @@ async def make_api() -> AsyncIterator[MakeApi]:
         )
         app = web.Application(middlewares=middlewares(context), client_max_size=0)
         app[CONTEXT] = context
+        app[OPENAPI] = orjson.dumps(document())
         add_routes(app)
         client = TestClient(TestServer(app))
         clients.append(client)

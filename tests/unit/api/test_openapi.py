@@ -7,22 +7,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 from fakeredis import FakeAsyncRedis
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from tests.support.clock import FakeClock
 
 from aioscheduler.api import docs_pages
 from aioscheduler.api.auth import Access
 from aioscheduler.api.context import CONTEXT, ApiConfig, Context
+from aioscheduler.api.docs_pages import OPENAPI
 from aioscheduler.api.middlewares import middlewares
 from aioscheduler.api.openapi import document
 from aioscheduler.api.routes import ROUTES, add_routes
 from aioscheduler.engine.guard import Guard
 from aioscheduler.store.redis import RedisStore
+from tests.support.clock import FakeClock
 
 Client = TestClient[web.Request, web.Application]
 TOKEN = "a-token-nobody-may-see"
@@ -77,6 +79,7 @@ def test_the_document_is_legal() -> None:
 
 def test_every_route_is_documented_and_every_documented_operation_is_a_route() -> None:
     app = web.Application()
+    app[OPENAPI] = orjson.dumps(document())
     add_routes(app)
     served = set()
     for route in app.router.routes():
@@ -160,6 +163,7 @@ async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]])
     )
     app = web.Application(middlewares=middlewares(context))
     app[CONTEXT] = context
+    app[OPENAPI] = orjson.dumps(document())
     add_routes(app)
     yield await aiohttp_client(app)
     await redis.aclose()

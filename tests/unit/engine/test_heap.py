@@ -26,7 +26,7 @@ def test_each_id_comes_out_once_in_order_of_the_time_it_was_pushed_with_last(
     assert [due for due, _ in first] == sorted(due for due in model.values() if due <= now)[:limit]
     assert all(model.pop(name) == due for due, name in first)
     rest = [(entry.due_ms, str(entry.id)) for entry in heap.pop_due(100, 100)]
-    assert dict((name, due) for due, name in rest) == model
+    assert {name: due for due, name in rest} == model
     assert [due for due, _ in rest] == sorted(model.values())
     assert heap.next_due_ms() is None
     assert len(heap) == 0
