@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -94,6 +94,11 @@ class Child:
         """Return the CPU the process has used, in user and in system mode."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def waited_seconds(self) -> float:
+        """Return how long its main thread was ready to run while others had the core (0 where that is not counted)."""
+        counted = Path(f"/proc/{self.process.pid}/schedstat")
+        return int(counted.read_text().split()[1]) / 1e9 if counted.exists() else 0.0
 
     def resident_bytes(self) -> int:
         """Return the memory the process has in RAM."""
@@ -219,6 +224,15 @@ class Service:
         """The memory it has in RAM, in MB."""
         assert self.child is not None, "started"
         return self.child.resident_bytes() / 1e6
+
+    @asynccontextmanager
+    async def disturbance(self) -> AsyncIterator[Callable[[], str]]:
+        """Watch the service for as long as the block lasts; gives what says how much others disturbed it."""
+        assert self.child is not None, "started"
+        began, waited = time.monotonic(), self.child.waited_seconds()
+        share = 0.0
+        yield lambda: f"{share:.0%} of the time others had the core"
+        share = (self.child.waited_seconds() - waited) / (time.monotonic() - began)
 
     @property
     def cpu_seconds(self) -> float:

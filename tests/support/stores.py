@@ -24,7 +24,9 @@ from aioscheduler.domain.message import ConflictPolicy, MessageId, MessageStatus
 from aioscheduler.errors import InvalidInput, Sentence
 from aioscheduler.store import keys
 from aioscheduler.store.base import Claimed, Decision, Scheduled, Settled, Settlement
-from aioscheduler.store.redis import CONFIRM_SECONDS, LEASE, RECONCILE_SECONDS, RedisStore
+from aioscheduler.store.leases import LEASE
+from aioscheduler.store.recovery import CONFIRM_SECONDS, RECONCILE_SECONDS
+from aioscheduler.store.redis import RedisStore
 from tests.support.clock import START, FakeClock
 from tests.support.messages import bury, done, message, outcome, outside_record, release, retry
 
@@ -43,6 +45,11 @@ def ids(*texts: str) -> list[MessageId]:
 
 class StoreSuite:
     """Fixtures and steps that the parts of the suite share."""
+
+    @pytest.fixture(autouse=True)
+    def versions_begin_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # They tell the time of creation, and rise in a process: a test on the real clock would age all that follow.
+        monkeypatch.setattr("aioscheduler.domain.message._last_version", 0)
 
     @pytest.fixture
     def clock(self) -> FakeClock:
@@ -377,7 +384,7 @@ class Lists(StoreSuite):
     async def test_a_search_for_a_text_looks_beyond_one_stretch_of_the_index(
         self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("aioscheduler.store.redis._SCAN", 3)
+        monkeypatch.setattr("aioscheduler.store.lists._SCAN", 3)
         await self.put(store, *(f"{i:02}" for i in range(10)), "needle")
         assert await store.search_ids("", "eed") == ["needle"]
         page = await store.search("", "eed", 5, None)

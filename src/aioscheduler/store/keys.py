@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from aioscheduler.domain.message import MessageId
+
 #: Where the keys of outside writers, and our own records, begin.
 RECORD_PREFIX: Final = b"message:"
 
@@ -37,6 +39,15 @@ REPLICAS: Final = b"aioscheduler:replicas"
 def record(message_id: str) -> bytes:
     """Return the key of a message's record: a string, JSON."""
     return RECORD_PREFIX + message_id.encode()
+
+
+def message_id_of(key: bytes) -> MessageId | None:
+    """Return the id a record's key stands for; ``None`` for one that no client could name."""
+    raw_id = key[len(RECORD_PREFIX) :]
+    try:
+        return None if b"\0" in raw_id else MessageId(raw_id.decode()) or None
+    except UnicodeDecodeError:
+        return None
 
 
 def heartbeat(replica: str) -> bytes:

@@ -1,0 +1,236 @@
+"""Claim and settle: the bounded right to one attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import orjson
+
+from aioscheduler.clock import from_ms, to_ms
+from aioscheduler.domain.message import MessageId, attempt_due
+from aioscheduler.domain.target import Destination, check_url
+from aioscheduler.errors import InvalidInput, StoreUnavailable
+from aioscheduler.metrics import DURATION_BOUNDS_MS, LATENESS_BOUNDS_MS, bucket
+from aioscheduler.store import keys
+from aioscheduler.store.base import Claimed, Decision, Delivery, Lease, Settled, Settlement
+from aioscheduler.store.batch import Batcher
+from aioscheduler.store.calls import BATCH, Setup
+from aioscheduler.store.codec import State, decode, encode_dead, encode_delivery
+from aioscheduler.store.outside import Outside
+from aioscheduler.store.scripts import SettleCode
+
+#: A lease outlives the longest attempt, 300 s, by a minute: for the settle, and for clocks that differ.
+LEASE: Final = timedelta(seconds=360)
+#: How long a heartbeat counts.
+HEARTBEAT_MS: Final = 2000
+
+_SETTLED = {
+    SettleCode.APPLIED: Settled.APPLIED,
+    SettleCode.LOST: Settled.LOST,
+    SettleCode.CHANGED: Settled.CHANGED,
+    SettleCode.GONE: Settled.APPLIED,
+}
+
+
+class Leases(Outside):
+    """The verbs of the engine about due messages."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._log_size = setup.delivery_log_size
+        self._settle = Batcher(self._settle_batch, BATCH, weigh=lambda item: len(item[0].claimed.record))
+        self._claims = 0
+        self._claiming: set[int] = set()
+        self._held: set[Lease] = set()
+        self._reconcile_at = float("-inf")
+
+    async def destinations(self, ids: Sequence[MessageId]) -> Sequence[Destination | None]:
+        records = await self._command(
+            "MGET",
+            *(keys.record(message_id) for message_id in ids),
+        )
+        return [_destination(record) for record in records]
+
+    async def claim(self, ids: Sequence[MessageId], now: datetime) -> Sequence[Claimed]:
+        now_ms = int(now.timestamp() * 1000)
+        self._claims = number = self._claims + 1
+        self._claiming.add(number)
+        try:
+            rows = await self._run(
+                "claim",
+                [
+                    *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX),
+                    *(keys.heartbeat(self._replica), keys.COUNTERS),
+                    *(keys.record(message_id) for message_id in ids),
+                ],
+                [now_ms, f"{self._replica}:{number}", now_ms + int(LEASE.total_seconds() * 1000), HEARTBEAT_MS, *ids],
+            )
+        except BaseException:
+            self._reconcile_at = float("-inf")  # nobody knows whether the claim was made
+            raise
+        finally:
+            self._claiming.discard(number)
+        claimed: list[Claimed] = []
+        changed: list[tuple[MessageId, bytes]] = []
+        for i in range(0, len(rows), 5):
+            message_id = ids[int(rows[i]) - 1]
+            leased = self._claimed(message_id, rows[i + 1], rows[i + 2], rows[i + 3], rows[i + 4], now)
+            if leased is None:
+                changed.append((message_id, rows[i + 4]))
+            else:
+                self._held.add(leased.lease)
+                claimed.append(leased)
+        if changed:
+            try:
+                self._tell_found(await self._adopt(changed))
+            except StoreUnavailable:
+                self._reconcile_at = float("-inf")  # their leases go back, the others' attempts must not wait for that
+        return claimed
+
+    def _claimed(
+        self, message_id: MessageId, lease: bytes, due: bytes, state_text: bytes, record: bytes, now: datetime
+    ) -> Claimed | None:
+        state = State.decode(state_text)
+        version = state.version_of(record)
+        if version is None:
+            return None
+        try:
+            message = decode(message_id, record, version, self._zone)
+        except InvalidInput:
+            return None
+        return Claimed(
+            message=message,
+            record=record,
+            lease=Lease(lease.decode()),
+            attempt=int(lease.split(b":")[2]),
+            failures=state.failures,
+            last_error=state.last_error,
+            due_at=attempt_due(message, from_ms(int(float(due))), state.failures),
+            claimed_at=now,
+            origin=state.origin,
+        )
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        try:
+            settled = await self._settle((settlement, self._settle_args(settlement)))
+        except StoreUnavailable:
+            raise  # the caller comes again
+        except BaseException:
+            self._held.discard(settlement.claimed.lease)  # nobody comes again: the lease is given back
+            raise
+        self._held.discard(settlement.claimed.lease)
+        if settled is Settled.CHANGED:
+            self._tell_found(await self.examine([settlement.claimed.message.id]))
+        return settled
+
+    async def _settle_batch(self, items: list[tuple[Settlement, tuple[Any, ...]]]) -> Sequence[Settled]:
+        args: list[Any] = [self._log_size]
+        records = []
+        removing = []
+        for settlement, its_args in items:
+            records.append(keys.record(settlement.claimed.message.id))
+            removing.append(settlement.decision in (Decision.DONE, Decision.BURY))
+            args += its_args
+        expected = [record for record, removes in zip(records, removing, strict=True) if removes]
+        with self._echo(expected) as own:
+            codes = await self._run(
+                "settle",
+                [
+                    *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS),
+                    *(keys.DEAD, keys.DEAD_INDEX, keys.DELIVERIES, keys.DELIVERIES_INDEX),
+                    *records,
+                ],
+                args,
+            )
+            own += [code == SettleCode.APPLIED for code, removes in zip(codes, removing, strict=True) if removes]
+        return [_SETTLED[code] for code in codes]
+
+    def _settle_args(self, settlement: Settlement) -> tuple[Any, ...]:
+        claimed, outcome = settlement.claimed, settlement.outcome
+        message = claimed.message
+        error = outcome.error if outcome else None
+        due, state, letter = "", "", b""
+        match settlement.decision:
+            case Decision.RETRY:
+                assert settlement.retry_at is not None, "a retry has its time"
+                due = str(to_ms(settlement.retry_at))
+                state = State(claimed.attempt, claimed.failures + 1, claimed.origin, error).encode()
+            case Decision.RELEASE:
+                due = str(to_ms(settlement.retry_at or claimed.due_at))
+                # An attempt that began has used up its number; one that did not gives it back.
+                attempts = claimed.attempt if settlement.begun else claimed.attempt - 1
+                kept = State(attempts, claimed.failures, claimed.origin, claimed.last_error)
+                state = kept.encode() if kept != State() else ""
+            case Decision.BURY:
+                assert settlement.reason is not None, "a dead letter has its reason"
+                letter = encode_dead(
+                    self._clock.now_ms(),
+                    settlement.reason,
+                    claimed.record,
+                    message.version,
+                    claimed.attempt if outcome else claimed.attempt - 1,
+                    error or claimed.last_error,
+                )
+            case Decision.DONE:
+                pass
+        line, status, names = self._log_line(settlement) if outcome else (b"", "", "")
+        return (
+            message.id,
+            f"-{claimed.lease}" if settlement.repeated else claimed.lease,
+            "retry" if settlement.decision is Decision.RELEASE else settlement.decision.value,
+            claimed.record,
+            due,
+            state,
+            letter,
+            line,
+            status,
+            names,
+        )
+
+    @staticmethod
+    def _log_line(settlement: Settlement) -> tuple[bytes, str, str]:
+        claimed, outcome = settlement.claimed, settlement.outcome
+        assert outcome is not None, "only attempts are logged"
+        started = outcome.sent_at or outcome.started_at
+        lateness_ms = (started - claimed.due_at).total_seconds() * 1000
+        delivery = Delivery(
+            id="",
+            message_id=claimed.message.id,
+            attempt=claimed.attempt,
+            status=outcome.kind,
+            scheduled_for=claimed.message.due_at,
+            due_at=claimed.due_at,
+            claimed_at=claimed.claimed_at,
+            started_at=outcome.started_at,
+            sent_at=outcome.sent_at,
+            answered_at=outcome.answered_at,
+            finished_at=outcome.finished_at,
+            lateness_ms=lateness_ms,
+            duration_ms=outcome.duration_ms,
+            response_code=outcome.response_code,
+            error=outcome.error,
+        )
+        kind = "dead_letter" if settlement.decision is Decision.BURY else outcome.kind.value
+        names = (
+            f"deliveries:message:{kind}=1,"
+            f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)}=1,lateness_us:sum={round(lateness_ms * 1000)},"
+            f"duration_ms:le:{bucket(DURATION_BOUNDS_MS, outcome.duration_ms)}=1,"
+            f"duration_us:sum={round(outcome.duration_ms * 1000)},"
+        )
+        if lateness_ms < 0:
+            names += "fired_early=1,"
+        return encode_delivery(delivery), outcome.kind.value, names
+
+    async def defer(self, ids: Sequence[MessageId], until: datetime, now: datetime) -> None:
+        await self._run("defer", [keys.DUE], [to_ms(until), to_ms(now), *ids])
+
+
+def _destination(record: bytes | None) -> Destination | None:
+    if record is None:
+        return None
+    try:
+        return check_url(orjson.loads(record)["webhookUrl"])
+    except (InvalidInput, orjson.JSONDecodeError, TypeError, KeyError):
+        return None

@@ -1,0 +1,119 @@
+"""Live messages, one by one: written, cancelled, read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from aioscheduler.clock import from_ms, to_ms
+from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, new_version
+from aioscheduler.errors import InvalidInput
+from aioscheduler.store import keys
+from aioscheduler.store.base import UNKNOWN, LiveMessage, Scheduled
+from aioscheduler.store.batch import Batcher
+from aioscheduler.store.calls import BATCH, Calls, Setup
+from aioscheduler.store.codec import State, decode, encode
+from aioscheduler.store.scripts import ScheduleCode
+
+_SCHEDULED = {
+    ScheduleCode.CREATED: Scheduled.CREATED,
+    ScheduleCode.REPLACED: Scheduled.REPLACED,
+    ScheduleCode.EXISTS: Scheduled.EXISTS,
+    ScheduleCode.FOREIGN_KEY: Scheduled.FOREIGN_KEY,
+}
+
+
+class Messages(Calls):
+    """The verbs about one message, or some by their ids."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._schedule = Batcher(self._schedule_batch, BATCH, weigh=lambda item: len(item[2]))
+
+    async def schedule(self, message: Message, policy: ConflictPolicy, fire_at: datetime) -> Scheduled:
+        due_ms = to_ms(fire_at)
+        code = await self._schedule((message.id, due_ms, encode(message), policy))
+        if code in (Scheduled.CREATED, Scheduled.REPLACED):
+            self._tell(message, due_ms)
+        return code
+
+    async def _schedule_batch(self, items: list[tuple[MessageId, int, bytes, ConflictPolicy]]) -> Sequence[Scheduled]:
+        records = [keys.record(message_id) for message_id, _, _, _ in items]
+        args: list[Any] = []
+        for message_id, due_ms, record, policy in items:
+            args += (message_id, due_ms, record, policy.value)
+        with self._echo(records) as own:
+            codes = await self._run(
+                "schedule", [keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, *records], args
+            )
+            own += [code in (ScheduleCode.CREATED, ScheduleCode.REPLACED) for code in codes]
+        return [_SCHEDULED[code] for code in codes]
+
+    async def cancel(self, ids: Sequence[MessageId]) -> Sequence[bool]:
+        found: list[bool] = []
+        for start in range(0, len(ids), BATCH):
+            chunk = ids[start : start + BATCH]
+            records = [keys.record(message_id) for message_id in chunk]
+            with self._echo(records) as own:
+                codes = await self._run(
+                    "cancel", [keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, *records], list(chunk)
+                )
+                own += [code == 1 for code in codes]
+            found += own
+        return found
+
+    async def get(self, message_id: MessageId) -> LiveMessage | None:
+        found = await self._load([message_id])
+        return found[0] if found else None
+
+    async def _load(self, ids: Sequence[MessageId]) -> list[LiveMessage]:
+        """Return those of the messages that live, as they are at one moment."""
+        if not ids:
+            return []
+        records, states, leases, dues = await self._transaction(
+            ("MGET", *(keys.record(message_id) for message_id in ids)),
+            ("HMGET", keys.STATE, *ids),
+            ("HMGET", keys.LEASED, *ids),
+            ("ZMSCORE", keys.DUE, *ids),
+        )
+        found = (
+            self._live(message_id, record, State.decode(state), lease, due)
+            for message_id, record, state, lease, due in zip(ids, records, states, leases, dues, strict=True)
+        )
+        return [live for live in found if live is not None]
+
+    def _live(
+        self, message_id: MessageId, record: bytes | None, state: State, lease: bytes | None, due: Any
+    ) -> LiveMessage | None:
+        if record is None or (lease is None and due is None):
+            return None
+        version = state.version_of(record)
+        try:
+            message = decode(message_id, record, version or new_version(self._clock.now_ms()), self._zone)
+        except InvalidInput:
+            return None  # an outsider's, seen in the moment before it is set aside
+        attempts, due_ms = state.attempts, due
+        if lease is not None:
+            _, _, attempt, due_text, _ = lease.split(b":")
+            attempts, due_ms = int(attempt), due_text
+        return LiveMessage(
+            message=message,
+            next_run_at=from_ms(int(float(due_ms))),
+            status=_status(lease is not None, state),
+            attempts=attempts,
+            last_error=state.last_error,
+        )
+
+    async def run_now(self, message_id: MessageId, now: datetime) -> bool:
+        now_ms = to_ms(now)
+        code = await self._run("run_now", [keys.DUE, keys.LEASED, keys.record(message_id)], [message_id, now_ms])
+        if code == 1 and self.on_scheduled is not None:
+            self.on_scheduled(message_id, now_ms, UNKNOWN)
+        return bool(code)
+
+
+def _status(leased: bool, state: State) -> MessageStatus:
+    if leased:
+        return MessageStatus.DELIVERING
+    return MessageStatus.RETRYING if state.failures else MessageStatus.SCHEDULED

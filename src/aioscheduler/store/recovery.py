@@ -1,0 +1,104 @@
+"""Replicas that live and replicas that do not: whose leases go back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from aioscheduler.clock import to_ms
+from aioscheduler.store import keys
+from aioscheduler.store.base import Lease, Recovered
+from aioscheduler.store.calls import PAGE, Setup
+from aioscheduler.store.leases import HEARTBEAT_MS, Leases
+
+#: For how long a replica must be seen without a heartbeat until it is taken for dead, in seconds.
+CONFIRM_SECONDS: Final = 1.5
+#: A look at the replicas counts as continuous with the one before when it comes within this, in seconds.
+CONTINUOUS_SECONDS: Final = 1.2
+#: How often all leases are looked through without a dead replica as the reason, in seconds.
+RECONCILE_SECONDS: Final = 5.0
+
+
+class Recovery(Leases):
+    """The verbs about leases that nobody will settle."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._others: set[str] = set()
+        self._missing_since: dict[str, float] = {}
+        self._looked_at = float("-inf")
+
+    async def heartbeat(self) -> None:
+        await self._transaction(
+            ("SET", keys.heartbeat(self._replica), "1", "PX", HEARTBEAT_MS),
+            ("SADD", keys.REPLICAS, self._replica),
+        )
+
+    async def farewell(self) -> None:
+        await self._transaction(
+            ("DEL", keys.heartbeat(self._replica)),
+            ("SREM", keys.REPLICAS, self._replica),
+        )
+
+    async def recover(self, now: datetime) -> Recovered:
+        moment = self._clock.monotonic()
+        if moment - self._looked_at > CONTINUOUS_SECONDS:
+            # Nobody watched meanwhile: whoever is missing now may only be as slow to come back as we were.
+            self._missing_since.clear()
+        others = {name.decode() for name in await self._command("SMEMBERS", keys.REPLICAS)} - {self._replica}
+        dead = await self._dead_replicas(others, moment)
+        departed = len(self._others - others) + len(dead)
+        self._others = others - dead
+        self._looked_at = self._clock.monotonic()
+        if not dead and moment < self._reconcile_at:
+            return Recovered(departed=departed)
+        self._reconcile_at = moment + RECONCILE_SECONDS
+        leases = await self._give_back_all(dead, others, to_ms(now))
+        return Recovered(leases=leases, departed=departed)
+
+    async def _dead_replicas(self, others: set[str], moment: float) -> set[str]:
+        """Return those that were seen without a heartbeat for long enough, without a gap in the seeing."""
+        names = sorted(others)
+        alive = await self._command("MGET", *(keys.heartbeat(name) for name in names)) if names else []
+        missing = {name for name, beat in zip(names, alive, strict=True) if beat is None}
+        self._missing_since = {name: self._missing_since.get(name, moment) for name in missing}
+        return {name for name, since in self._missing_since.items() if moment - since >= CONFIRM_SECONDS}
+
+    async def _give_back_all(self, dead: set[str], others: set[str], now_ms: int) -> int:
+        """Look through all leases; there are never more than the replicas have slots."""
+        # A claim made while this looks is none of its business: its lease may be seen here before its answer is.
+        claiming = min(self._claiming, default=self._claims + 1)
+        of_dead: dict[str, list[bytes]] = {replica: [] for replica in dead}
+        lost: list[bytes] = []
+        unknown: set[str] = set()
+        for raw_id, raw_lease in (await self._command("HGETALL", keys.LEASED)).items():
+            replica, number, _, _, until = raw_lease.decode().split(":")
+            if replica in of_dead:
+                of_dead[replica] += (raw_id, raw_lease)
+            elif replica == self._replica:
+                # The answer to a claim was lost: nobody will ever settle it.
+                if int(number) < claiming and Lease(raw_lease.decode()) not in self._held:
+                    lost += (raw_id, raw_lease)
+            elif int(until) < now_ms:
+                lost += (raw_id, raw_lease)
+            elif replica not in others:
+                unknown.add(replica)
+        if unknown:
+            # Claimed in the very moment of its farewell: from now on it is watched like the others.
+            await self._command("SADD", keys.REPLICAS, *unknown)
+        recovered = await self._give_back("any", self._replica, lost)
+        for replica, theirs in of_dead.items():
+            recovered += await self._give_back("dead", replica, theirs)
+            await self._command("SREM", keys.REPLICAS, replica)
+            self._missing_since.pop(replica, None)
+        return recovered
+
+    async def _give_back(self, mode: str, holder: str, pairs: list[bytes]) -> int:
+        recovered = 0
+        for start in range(0, len(pairs), PAGE):
+            recovered += await self._run(
+                "recover",
+                [keys.DUE, keys.LEASED, keys.STATE, keys.COUNTERS, keys.heartbeat(holder)],
+                [mode, *pairs[start : start + PAGE]],
+            )
+        return recovered
