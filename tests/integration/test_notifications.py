@@ -206,6 +206,16 @@ async def test_a_connection_that_is_cut_is_made_again_and_says_so(own_server: Re
         assert listener.notifications.connected
 
 
+async def test_what_an_old_connection_was_to_tell_hides_nothing_on_the_new_one(client: Redis) -> None:
+    store = make_store(client, FakeClock())
+    async with Listener(client, store) as listener:
+        store.echoes.expect(b"message:m")  # a write of ours, whose notification dies with the connection
+        await client.client_kill_filter(_type="pubsub")
+        await listener.until_subscribed(2)
+        await client.set("message:m", b"1")
+        assert await listener.marked() == ["m"]
+
+
 async def test_after_a_restart_of_the_server_the_events_are_switched_on_again(
     own_server: RedisServer, client: Redis
 ) -> None:

@@ -111,6 +111,12 @@ class Messages(StoreSuite):
         assert live.message.payload == b'{"n":1}'
         assert live.next_run_at == START + timedelta(seconds=60)
 
+    async def test_a_create_sent_again_because_its_answer_was_lost_is_a_create(self, store: RedisStore) -> None:
+        new = message("a")
+        assert await store.schedule(new, REJECT, new.due_at) is Scheduled.CREATED
+        assert await store.schedule(new, REJECT, new.due_at) is Scheduled.CREATED
+        assert (await store.counters())["scheduled"] == 1
+
     async def test_a_replaced_message_is_the_new_one_only(self, store: RedisStore, clock: FakeClock) -> None:
         await self.put(store, "a")
         claimed = await self.lease(store, clock, "a")
@@ -1197,6 +1203,15 @@ class Recovery(StoreSuite):
         claimed = await self.lease(store, clock)
         assert await self.watch(store, clock, 30) == 0
         assert await store.settle(done(claimed)) is Settled.APPLIED
+
+    async def test_of_messages_claimed_together_one_that_is_settled_does_not_take_the_others_leases_along(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        await self.put(store, "a", "b")
+        clock.move(60)
+        first, _ = await store.claim(ids("a", "b"), clock.now())
+        assert await store.settle(done(first)) is Settled.APPLIED
+        assert await self.watch(store, clock, 30) == 0
 
     async def test_a_claim_made_while_the_leases_are_looked_through_is_not_taken_for_a_lost_one(
         self, store: RedisStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch

@@ -40,7 +40,8 @@ _TRIM_SECONDS = 60.0
 _CANCEL_AGAIN = 0.2
 #: Between pages of the adoption, in seconds: it may take its time, deliveries may not.
 _ADOPTION_PAUSE = 0.004
-_WITHOUT_EVENTS_SCAN_SECONDS = 10.0
+#: Outside records are looked for this often, in seconds: the floor below notifications, and all there is without.
+_SCAN_SECONDS, _SCAN_WITHOUT_EVENTS = 900.0, 10.0
 
 
 class Hints(Protocol):
@@ -356,7 +357,7 @@ class Engine:
             if adopted:
                 log.info("outside records adopted", action="records_adopted", count=adopted)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_WITHOUT_EVENTS_SCAN_SECONDS if self._without_events else None):
+                async with asyncio.timeout(_SCAN_WITHOUT_EVENTS if self._without_events else _SCAN_SECONDS):
                     await self._scan.wait()
 
     async def _keep_alive(self) -> None:

@@ -43,7 +43,8 @@ class Leases(Outside):
         self._settle = Batcher(self._settle_batch, BATCH, weigh=lambda item: len(item[0].claimed.record))
         self._claims = 0
         self._claiming: set[int] = set()
-        self._held: set[Lease] = set()
+        #: With their ids: what one claim leased for one time has the same lease.
+        self._held: set[tuple[MessageId, Lease]] = set()
         self._reconcile_at = float("-inf")
 
     async def destinations(self, ids: Sequence[MessageId]) -> Sequence[Destination | None]:
@@ -80,7 +81,7 @@ class Leases(Outside):
             if leased is None:
                 changed.append((message_id, rows[i + 4]))
             else:
-                self._held.add(leased.lease)
+                self._held.add((message_id, leased.lease))
                 claimed.append(leased)
         if changed:
             try:
@@ -113,14 +114,15 @@ class Leases(Outside):
         )
 
     async def settle(self, settlement: Settlement) -> Settled:
+        held = (settlement.claimed.message.id, settlement.claimed.lease)
         try:
             settled = await self._settle((settlement, self._settle_args(settlement)))
         except StoreUnavailable:
             raise  # the caller comes again
         except BaseException:
-            self._held.discard(settlement.claimed.lease)  # nobody comes again: the lease is given back
+            self._held.discard(held)  # nobody comes again: the lease is given back
             raise
-        self._held.discard(settlement.claimed.lease)
+        self._held.discard(held)
         if settled is Settled.CHANGED:
             self._tell_found(await self.examine([settlement.claimed.message.id]))
         return settled

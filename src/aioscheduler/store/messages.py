@@ -21,6 +21,7 @@ _SCHEDULED = {
     ScheduleCode.REPLACED: Scheduled.REPLACED,
     ScheduleCode.EXISTS: Scheduled.EXISTS,
     ScheduleCode.FOREIGN_KEY: Scheduled.FOREIGN_KEY,
+    ScheduleCode.CREATED_BEFORE: Scheduled.CREATED,
 }
 
 

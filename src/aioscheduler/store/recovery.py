@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from aioscheduler.clock import to_ms
+from aioscheduler.domain.message import MessageId
 from aioscheduler.store import keys
 from aioscheduler.store.base import Lease, Recovered
 from aioscheduler.store.calls import PAGE, Setup
@@ -77,7 +78,7 @@ class Recovery(Leases):
                 of_dead[replica] += (raw_id, raw_lease)
             elif replica == self._replica:
                 # The answer to a claim was lost: nobody will ever settle it.
-                if int(number) < claiming and Lease(raw_lease.decode()) not in self._held:
+                if int(number) < claiming and (MessageId(raw_id.decode()), Lease(raw_lease.decode())) not in self._held:
                     lost += (raw_id, raw_lease)
             elif int(until) < now_ms:
                 lost += (raw_id, raw_lease)

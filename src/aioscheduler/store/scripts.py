@@ -19,6 +19,7 @@ class ScheduleCode(IntEnum):
     CREATED = 1
     REPLACED = 2
     FOREIGN_KEY = 3
+    CREATED_BEFORE = 4
 
 
 class SettleCode(IntEnum):

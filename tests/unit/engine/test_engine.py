@@ -454,7 +454,7 @@ async def test_a_new_subscription_looks_through_everything_again(world: World) -
 async def test_without_notifications_outsiders_are_found_by_searching_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aioscheduler.engine.service._WITHOUT_EVENTS_SCAN_SECONDS", 0.02)
+    monkeypatch.setattr("aioscheduler.engine.service._SCAN_WITHOUT_EVENTS", 0.02)
     await world.until(lambda: world.flaky.calls["outside_ids"] == 1)
     await world.hints.queue.put(Subscribed(has_events=False))
     await world.until(lambda: world.flaky.calls["outside_ids"] >= 3)

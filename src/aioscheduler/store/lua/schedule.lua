@@ -2,7 +2,7 @@
 -- KEYS[1] zset due       KEYS[2] hash leased   KEYS[3] hash state
 -- KEYS[4] zset index     KEYS[5] hash counters KEYS[6..] string record, one a message
 -- ARGV, four a message: id, due time in ms, record, "reject" or "replace"
--- returns a code a message: 1 created, 2 replaced, 0 exists, 3 the key holds no string
+-- returns a code a message: 1 created, 2 replaced, 0 exists, 3 the key holds no string, 4 created by the call before
 local codes, created, replaced = {}, 0, 0
 for i = 1, #ARGV / 4 do
   local a = 4 * i - 3
@@ -14,6 +14,9 @@ for i = 1, #ARGV / 4 do
       code = 3
     elseif policy == 'replace' then
       code = 2
+    elseif redis.call('GET', key) == record then
+      -- This very write, sent again because its answer was lost: a version is made only once.
+      code = 4
     else
       code = 0
     end
