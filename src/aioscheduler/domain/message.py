@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from base64 import b32encode
 from binascii import b2a_base64
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -157,8 +156,7 @@ def webhook_id(message_id: MessageId, version: Version) -> str:
     Derived, so that no replica has to remember it, and free of the client's text, as Standard Webhooks asks: a ``.``
     in it would blur the signed string.
     """
-    digest = hashlib.blake2b(f"{version}\n{message_id}".encode(), digest_size=20).digest()
-    return "msg_" + b32encode(digest).decode().lower()
+    return "msg_" + hashlib.blake2b(f"{version}\n{message_id}".encode(), digest_size=20).hexdigest()
 
 
 def attempt_due(message: Message, looked_at: datetime, failures: int) -> datetime:

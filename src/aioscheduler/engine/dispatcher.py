@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -221,7 +222,7 @@ class Dispatcher:
 
 def _report(settlement: Settlement) -> None:
     outcome, claimed = settlement.outcome, settlement.claimed
-    if outcome is None:
+    if outcome is None or (outcome.kind is OutcomeKind.SUCCESS and not log.is_enabled_for(logging.DEBUG)):
         return
     late_ms = round(((outcome.sent_at or outcome.started_at) - claimed.due_at).total_seconds() * 1000, 1)
     about = {

@@ -27,6 +27,7 @@ from aioscheduler.clock import Clock
 from aioscheduler.domain.message import Message
 from aioscheduler.errors import Sentence, StoreUnavailable
 from aioscheduler.store.base import Found, ScheduleListener
+from aioscheduler.store.channel import Channel
 from aioscheduler.store.echoes import Echoes
 from aioscheduler.store.scripts import script
 
@@ -94,6 +95,7 @@ class Calls:
         self.on_scheduled: ScheduleListener | None = None
         self.echoes = Echoes(setup.clock.monotonic)
         self._redis = setup.redis
+        self._channel = Channel(setup.redis)
         # The pool refuses whom it has no connection for; here they queue.
         self._turn = asyncio.Semaphore(max(1, setup.redis.connection_pool.max_connections - _SPARE_CONNECTIONS))
         self._clock = setup.clock
@@ -109,7 +111,9 @@ class Calls:
             call.close()  # it may never have had its turn
 
     async def _run(self, name: str, key_names: list[bytes], args: list[Any]) -> Any:
-        return await self._call(script(name)(self._redis, key_names, args))
+        with translated():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                return await script(name)(self._channel, key_names, args)
 
     async def _command(self, *command: Any) -> Any:
         return await self._call(self._redis.execute_command(*command))  # type: ignore[no-untyped-call]

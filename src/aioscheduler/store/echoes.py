@@ -46,9 +46,10 @@ class Echoes:
 
     def _expire(self) -> None:
         # One that was met takes a younger one of the same key with it: that costs a look, and hides nothing.
+        order, expected = self._order, self._expected
         oldest = self._monotonic() - LIFETIME
-        while self._order and self._order[0][0] < oldest:
-            self._drop(self._order.popleft()[1])
+        while order and (order[0][0] < oldest or order[0][1] not in expected):
+            self._drop(order.popleft()[1])
 
     def _drop(self, key: bytes) -> bool:
         count = self._expected.get(key)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 
@@ -41,12 +41,12 @@ class Script:
         self._source = source(name)
         self._digest = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(self, redis: Redis, keys: list[bytes], args: list[Any]) -> Any:
+    async def __call__(self, send: Callable[..., Awaitable[Any]], keys: list[bytes], args: list[Any]) -> Any:
         """Run it. A server that has not seen the script, a restarted one for instance, is sent its text."""
         try:
-            return await redis.execute_command("EVALSHA", self._digest, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
+            return await send("EVALSHA", self._digest, len(keys), *keys, *args)
         except NoScriptError:
-            return await redis.execute_command("EVAL", self._source, len(keys), *keys, *args)  # type: ignore[no-untyped-call]
+            return await send("EVAL", self._source, len(keys), *keys, *args)
 
 
 def source(name: str) -> str:
