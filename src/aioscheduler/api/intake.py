@@ -50,7 +50,7 @@ class Draft:
     policy: ConflictPolicy | None = None
     given: dict[str, object] | None = None
 
-    def message(self, message_id: MessageId | None, payload: str, now: datetime, now_ms: int) -> Message:
+    def message(self, message_id: MessageId | None, payload: bytes, now: datetime, now_ms: int) -> Message:
         """Return the message as accepted at ``now``; a delay counts from there."""
         due_at, text = self.due_at, self.schedule_to
         if due_at is None:
@@ -61,7 +61,7 @@ class Draft:
             version=new_version(now_ms),
             due_at=due_at,
             schedule_to=text,
-            payload=payload.encode(),
+            payload=payload,
             target=self.target,
             created_at=from_ms(now_ms),
             timeout_seconds=self.timeout_seconds,
@@ -157,7 +157,7 @@ class Intake:
             load(self._replay_schema, members, timing_faults(members))
             self._set_time(draft, members)
             self._check_past(draft.due_at, now)
-        timed = draft.message(message.id, "", now, now_ms)
+        timed = draft.message(message.id, b"", now, now_ms)
         return replace(
             message,
             version=timed.version,

@@ -25,7 +25,7 @@ from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Settled, Settlem
 log = structlog.get_logger(__name__)
 
 #: How many messages one claim asks for: at first, and at most.
-FIRST_CLAIM: Final = 8
+FIRST_CLAIM: Final = 4
 CLAIM_LIMIT: Final = 200
 #: How many destinations are looked up at once.
 LOOKUP_LIMIT: Final = 500
@@ -66,6 +66,7 @@ class Dispatcher:
         self._chance = chance
         self._unknown: dict[MessageId, None] = {}
         self._attempts: set[asyncio.Task[None]] = set()
+        self._most = FIRST_CLAIM
         self._stopping = False
 
     def attach(self, push: Callable[[MessageId, int, Destination], None], freed: Callable[[], None]) -> None:
@@ -91,10 +92,13 @@ class Dispatcher:
         """
         if self._unknown:
             await self._look_up()
-        # The first of a burst should not wait until a hundred others are decoded and connected.
-        taken = self.slots.take(max(FIRST_CLAIM, min(CLAIM_LIMIT, 2 * self.slots.in_use)))
+        if not self.slots.in_use:
+            # The first of a burst should not wait until a hundred others are decoded and connected.
+            self._most = FIRST_CLAIM
+        taken = self.slots.take(self._most)
         if not taken:
             return bool(self._unknown)
+        self._most = min(CLAIM_LIMIT, 2 * self._most)
         asked = self._clock.monotonic()
         try:
             claimed = await self._store.claim([message_id for message_id, _ in taken], self._clock.now())

@@ -33,8 +33,8 @@ _PUT_OFF = (5.0, 30.0)
 _STEP = 0.2
 #: How long the stop waits for the answer to a claim, in seconds.
 CLAIM_PATIENCE: Final = 2.0
-#: While destinations are full, slots gather for so long before the next claim, in seconds: few large claims.
-_GATHER_SLOTS = 0.002
+#: While destinations are full, so many slots gather before the next claim, or for so long, in seconds.
+_GATHER_SLOTS, _GATHER_SECONDS = 24, 0.004
 _STORE_BACKOFF = (0.05, 0.1, 0.2, 0.4)
 _TRIM_SECONDS = 60.0
 _CANCEL_AGAIN = 0.2
@@ -85,13 +85,15 @@ class Engine:
         self._scan = asyncio.Event()
         self._horizon_ms = 0
         self._truncated = False
+        self._freed = 0
+        self._gathering = False
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._without_events = False
         self._foreign_told: set[MessageId] = set()
         self._paced_at = clock.monotonic()
         self._dispatcher = dispatcher
-        dispatcher.attach(self.push, self._wake.set)
+        dispatcher.attach(self.push, self._note_freed)
         store.on_scheduled = self.push
 
     # -- what others may know
@@ -252,7 +254,7 @@ class Engine:
                 drift = self._drift()
                 log.warning("the wall clock was stepped", action="clock_stepped")
                 self._load.set()
-            for entry in self._soon.pop_due(self._clock.now_ms(), 1000):
+            for entry in self._soon.pop_due(self._clock.now_ms(), 200):
                 self._dispatcher.due(entry.id, entry.destination)
             try:
                 busy = await self._dispatcher.dispatch()
@@ -267,10 +269,29 @@ class Engine:
                 log.info("the store is back", action="store_back")
                 failures = 0
                 self._load.set()
-            if busy:
-                await asyncio.sleep(_GATHER_SLOTS if self._dispatcher.slots.waiting else 0)
-            else:
+            if not busy:
                 await self._clock.wait(self._wake, self._soon.next_due_ms())
+            elif self._dispatcher.slots.waiting:
+                await self._gather_slots()
+            else:
+                await asyncio.sleep(0)
+
+    async def _gather_slots(self) -> None:
+        """Wait until enough slots are free for a claim that is worth it, or something becomes due."""
+        self._freed, self._gathering = 0, True
+        try:
+            # When few are free by then, a small claim is better than none.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_SECONDS):
+                    await self._wake.wait()
+        finally:
+            self._gathering = False
+
+    def _note_freed(self) -> None:
+        if self._dispatcher.slots.waiting:
+            self._freed += 1
+            if not self._gathering or self._freed >= _GATHER_SLOTS:
+                self._wake.set()
 
     def _drift(self) -> float:
         return self._clock.now_ms() / 1000 - self._clock.monotonic()
