@@ -162,8 +162,8 @@ class Messages(StoreSuite):
     @pytest.mark.parametrize("text", ODD_IDS, ids=ascii)
     async def test_any_character_of_an_id_is_literal(self, store: RedisStore, clock: FakeClock, text: str) -> None:
         await self.put(store, text, "neighbour", text[:-1] + "~~")
-        assert [live.message.id for live in (await store.search(text, "", 10, None)).items] == [text]
-        assert [live.message.id for live in (await store.search("", text, 10, None)).items] == [text]
+        assert [live.id for live in (await store.search(text, "", 10, None)).items] == [text]
+        assert [live.id for live in (await store.search("", text, 10, None)).items] == [text]
         claimed = await self.lease(store, clock, text)
         assert claimed.message.id == text
         await store.settle(bury(claimed))
@@ -321,7 +321,7 @@ class Lists(StoreSuite):
         cursor: str | None = None
         for _ in range(100):
             page = await turn(cursor)
-            found += [live.message.id for live in page.items]
+            found += [live.id for live in page.items]
             cursor = page.next_cursor
             if cursor is None:
                 return found
@@ -340,7 +340,7 @@ class Lists(StoreSuite):
         first = await store.page(2, None)
         await store.cancel(ids("a", "b"))
         rest = await store.page(10, first.next_cursor)
-        assert [live.message.id for live in rest.items] == ["c", "d"]
+        assert [live.id for live in rest.items] == ["c", "d"]
 
     async def test_what_is_being_delivered_stands_in_its_place_in_the_pages(
         self, store: RedisStore, clock: FakeClock
@@ -366,12 +366,12 @@ class Lists(StoreSuite):
             return answer
 
         monkeypatch.setattr(store, "_run", claimed_right_after)
-        assert [live.message.id for live in (await store.page(10, None)).items] == ["a", "b"]
+        assert [live.id for live in (await store.page(10, None)).items] == ["a", "b"]
 
     async def test_prefixes_of_each_other_are_told_apart(self, store: RedisStore) -> None:
         await self.put(store, "order", "order-1", "order-10", "order-2", "Order-1", "orde")
         page = await store.search("order-1", "", 10, None)
-        assert [live.message.id for live in page.items] == ["order-1", "order-10"]
+        assert [live.id for live in page.items] == ["order-1", "order-10"]
         assert await store.search_ids("order", "") == ["order", "order-1", "order-10", "order-2"]
         assert await store.search_ids("", "der-1") == ["Order-1", "order-1", "order-10"]
         assert await store.search_ids("order", "0") == ["order-10"]
@@ -394,7 +394,7 @@ class Lists(StoreSuite):
         await self.put(store, *(f"{i:02}" for i in range(10)), "needle")
         assert await store.search_ids("", "eed") == ["needle"]
         page = await store.search("", "eed", 5, None)
-        assert [live.message.id for live in page.items] == ["needle"]
+        assert [live.id for live in page.items] == ["needle"]
 
     async def test_cancel_matching_deletes_all_that_match_and_nothing_else(
         self, store: RedisStore, redis: Redis
@@ -806,7 +806,7 @@ class Outsiders(StoreSuite):
         assert (found.due_ms, found.destination, found.adopted) == (to_ms(START) + 5000, "http://127.0.0.1:9", True)
         live = await store.get(MessageId("m"))
         assert live is not None
-        assert (live.message.id, live.message.payload, live.message.target.method) == ("m", b"[1,2.5]", "PUT")
+        assert (live.id, live.message.payload, live.message.target.method) == ("m", b"[1,2.5]", "PUT")
         assert await redis.get("message:m") == record, "foreign fields are kept"
         assert await store.search_ids("m", "") == ["m"]
         (again,) = await store.examine(ids("m"))
@@ -825,7 +825,7 @@ class Outsiders(StoreSuite):
         await store.examine(ids("key"))
         live = await store.get(MessageId("key"))
         assert live is not None
-        assert live.message.id == "key"
+        assert live.id == "key"
 
     async def test_a_record_whose_text_is_no_compact_json_keeps_its_payload(
         self, store: RedisStore, redis: Redis, clock: FakeClock

@@ -20,7 +20,7 @@ from aioscheduler.api.schemas.base import SiteSchema, load
 from aioscheduler.api.schemas.messages import MAX_BATCH
 from aioscheduler.api.schemas.query import BulkQuery, PageQuery, SearchQuery, UpsertQuery, Word
 from aioscheduler.clock import from_ms, to_ms
-from aioscheduler.domain.instant import with_offset
+from aioscheduler.domain.instant import in_zone, isoformat, with_offset
 from aioscheduler.domain.jsontext import raw_items, raw_member
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, check_id
 from aioscheduler.errors import (
@@ -31,7 +31,7 @@ from aioscheduler.errors import (
     MessageNotFound,
     Sentence,
 )
-from aioscheduler.store.base import LiveMessage, Scheduled
+from aioscheduler.store.base import Listed, LiveMessage, Scheduled
 
 UPSERT, PAGE, SEARCH, BULK = UpsertQuery(), PageQuery(), SearchQuery(), BulkQuery()
 
@@ -39,6 +39,8 @@ UPSERT, PAGE, SEARCH, BULK = UpsertQuery(), PageQuery(), SearchQuery(), BulkQuer
 _SEARCH_PATIENCE = 1.0
 #: Items of a batch that are checked before others get a turn of the loop.
 _TURN = 50
+#: Lines of a list that are made before others get one.
+_LINES = 250
 
 
 async def create(request: web.Request) -> web.Response:
@@ -159,9 +161,14 @@ async def page(request: web.Request) -> web.Response:
     query = load_query(PAGE, request)
     found, counts = await asyncio.gather(context.store.page(query["limit"], query["cursor"]), context.store.counts())
     zone, speech = context.config.zone, language(request)
+    lines: list[dict[str, Any]] = []
+    for number, line in enumerate(found.items, 1):
+        lines.append(_listed(line, zone, speech))
+        if number % _LINES == 0:
+            await asyncio.sleep(0)
     return answer(
         {
-            "scheduledJobs": [_listed(live, zone, speech) for live in found.items],
+            "scheduledJobs": lines,
             "count": len(found.items),
             "total": counts.messages,
             "timestamp": with_offset(context.clock.now(), zone),
@@ -331,17 +338,17 @@ def _details(live: LiveMessage, zone: tzinfo, speech: Language) -> dict[str, Any
     }
 
 
-def _listed(live: LiveMessage, zone: tzinfo, speech: Language) -> dict[str, Any]:
-    target = live.message.target
-    next_run = with_offset(live.next_run_at, zone)
+def _listed(line: Listed, zone: tzinfo, speech: Language) -> dict[str, Any]:
+    local = in_zone(line.next_run_at, zone)
+    next_run = isoformat(local)
     return {
-        "messageId": live.message.id,
+        "messageId": line.id,
         "nextRun": next_run,
-        "trigger": f"date[{next_run[:10]} {next_run[11:19]} {live.next_run_at.astimezone(zone).tzname()}]",
-        "job": f"{target.method} {target.url}",
-        "webhookUrl": target.url,
-        "status": word(live.status.value, speech),
-        "attempts": live.attempts,
+        "trigger": f"date[{next_run[:10]} {next_run[11:19]} {local.tzname()}]",
+        "job": f"{line.method} {line.url}",
+        "webhookUrl": line.url,
+        "status": word(line.status.value, speech),
+        "attempts": line.attempts,
     }
 
 

@@ -33,9 +33,9 @@ class DeadReason(Enum):
     """The receiver answered 410 Gone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What came of one attempt.
+    """What came of one attempt. Not frozen: one is made for every attempt, and that costs less.
 
     ``permanent`` names the reason why no further attempt makes sense; ``retry_after`` is what the receiver asked for.
     ``sent_at`` is when the request left, ``answered_at`` when the answer's first bytes were there; ``None`` where it

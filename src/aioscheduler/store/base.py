@@ -47,6 +47,24 @@ class LiveMessage:
     attempts: int
     last_error: str | None
 
+    @property
+    def id(self) -> MessageId:
+        """The message's id."""
+        return self.message.id
+
+
+@dataclass(slots=True, kw_only=True)
+class Listed:
+    """A live message as a line of a list: what can be had without taking its record apart. Not frozen: lists are long,
+    and that costs less."""
+
+    id: MessageId
+    url: str
+    method: str
+    next_run_at: datetime
+    status: MessageStatus
+    attempts: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
@@ -72,7 +90,7 @@ class DeadLetter:
     dead_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Delivery:
     """One line of the delivery log: an attempt that has ended. Instants in UTC; ``lateness_ms`` is against ``due_at``.
 
@@ -96,9 +114,9 @@ class Delivery:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Claimed:
-    """One message leased to this replica.
+    """One message leased to this replica. Not frozen: one is made for every attempt, and that costs less.
 
     ``failures`` counts the attempts that failed before this one; ``due_at`` is when this attempt was due; ``origin``
     is the store's own business.
@@ -128,9 +146,9 @@ class Decision(Enum):
     """Back to due at ``Settlement.retry_at`` or its old time: cut short by us, or not begun; no failure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Settlement:
-    """The end of one lease.
+    """The end of one lease. Not frozen: one is made for every attempt, and that costs less.
 
     ``outcome`` is ``None`` where no attempt came to its end, ``begun`` says whether one began. ``repeated`` marks one
     that was sent before without an answer: it is not logged twice.
@@ -232,7 +250,7 @@ class Store(Protocol):
         """Make a live message due at once; ``False`` when there is none. No effect while an attempt goes on."""
         ...
 
-    async def page(self, limit: int, cursor: str | None) -> Page[LiveMessage]:
+    async def page(self, limit: int, cursor: str | None) -> Page[Listed]:
         """Return live messages by due time, earliest first, then by id.
 
         :raises InvalidInput: the cursor is none of ours

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+
+import orjson
 
 from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.message import MessageId
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
-from aioscheduler.store.base import Counts, LiveMessage, Page
+from aioscheduler.store.base import Counts, Listed, LiveMessage, Page
 from aioscheduler.store.calls import BATCH, CALL_TIMEOUT, END_OF_PREFIX, PAGE
 from aioscheduler.store.cursors import BAD_CURSOR, cursor_of, open_cursor
-from aioscheduler.store.messages import Messages
+from aioscheduler.store.messages import Messages, standing
 
 #: How many ids one step of a search by contents looks at.
 _SCAN = 2000
+#: How many lines of a list are made at once.
+_TURN = 250
 
 
 class Lists(Messages):
     """The verbs about many live messages."""
 
-    async def page(self, limit: int, cursor: str | None) -> Page[LiveMessage]:
+    async def page(self, limit: int, cursor: str | None) -> Page[Listed]:
         after_ms, after_id = open_cursor(cursor, int, str) if cursor else (-(2**53), "")
         rows = await self._run("page", [keys.DUE], [after_ms, after_id, limit, "+inf"])
         places = {rows[i].decode(): int(float(rows[i + 1])) for i in range(0, len(rows), 2)}
@@ -33,9 +38,34 @@ class Lists(Messages):
                 places.setdefault(message_id, due_ms)  # it may have been claimed between the two looks
         # Code points sort as the bytes of UTF-8 do.
         listed = sorted((due_ms, message_id) for message_id, due_ms in places.items())[:limit]
-        items = await self._load([MessageId(message_id) for _, message_id in listed])
+        items: list[Listed] = []
+        for start in range(0, len(listed), _TURN):
+            if start:
+                await asyncio.sleep(0)  # a long list takes longer than a delivery may wait
+            items += await self._listed([MessageId(message_id) for _, message_id in listed[start : start + _TURN]])
         more = len(listed) == limit
         return Page(items=items, next_cursor=cursor_of(*listed[-1]) if more else None)
+
+    async def _listed(self, ids: Sequence[MessageId]) -> list[Listed]:
+        found: list[Listed] = []
+        for message_id, record, state, lease, due in await self._rows(ids):
+            try:
+                members = orjson.loads(record)
+                url, method = members["webhookUrl"], members.get("method", "POST")
+            except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
+                continue  # an outsider's, seen in the moment before it is set aside
+            due_ms, status, attempts = standing(state, lease, due)
+            found.append(
+                Listed(
+                    id=message_id,
+                    url=str(url),
+                    method=str(method),
+                    next_run_at=from_ms(due_ms),
+                    status=status,
+                    attempts=attempts,
+                )
+            )
+        return found
 
     async def search(self, prefix: str, contains: str, limit: int, cursor: str | None) -> Page[LiveMessage]:
         after = open_cursor(cursor, str)[0] if cursor else None

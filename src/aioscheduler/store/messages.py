@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -70,38 +70,38 @@ class Messages(Calls):
 
     async def _load(self, ids: Sequence[MessageId]) -> list[LiveMessage]:
         """Return those of the messages that live, as they are at one moment."""
+        found = (self._live(*row) for row in await self._rows(ids))
+        return [live for live in found if live is not None]
+
+    async def _rows(self, ids: Sequence[MessageId]) -> Iterator[tuple[MessageId, bytes, State, bytes | None, Any]]:
+        """Return id, record, state, lease and due time of those of the messages that live."""
         if not ids:
-            return []
+            return iter(())
         records, states, leases, dues = await self._transaction(
             ("MGET", *(keys.record(message_id) for message_id in ids)),
             ("HMGET", keys.STATE, *ids),
             ("HMGET", keys.LEASED, *ids),
             ("ZMSCORE", keys.DUE, *ids),
         )
-        found = (
-            self._live(message_id, record, State.decode(state), lease, due)
+        return (
+            (message_id, record, State.decode(state), lease, due)
             for message_id, record, state, lease, due in zip(ids, records, states, leases, dues, strict=True)
+            if record is not None and (lease is not None or due is not None)
         )
-        return [live for live in found if live is not None]
 
     def _live(
-        self, message_id: MessageId, record: bytes | None, state: State, lease: bytes | None, due: Any
+        self, message_id: MessageId, record: bytes, state: State, lease: bytes | None, due: Any
     ) -> LiveMessage | None:
-        if record is None or (lease is None and due is None):
-            return None
         version = state.version_of(record)
         try:
             message = decode(message_id, record, version or new_version(self._clock.now_ms()), self._zone)
         except InvalidInput:
             return None  # an outsider's, seen in the moment before it is set aside
-        attempts, due_ms = state.attempts, due
-        if lease is not None:
-            _, _, attempt, due_text, _ = lease.split(b":")
-            attempts, due_ms = int(attempt), due_text
+        due_ms, status, attempts = standing(state, lease, due)
         return LiveMessage(
             message=message,
-            next_run_at=from_ms(int(float(due_ms))),
-            status=_status(lease is not None, state),
+            next_run_at=from_ms(due_ms),
+            status=status,
             attempts=attempts,
             last_error=state.last_error,
         )
@@ -114,7 +114,9 @@ class Messages(Calls):
         return bool(code)
 
 
-def _status(leased: bool, state: State) -> MessageStatus:
-    if leased:
-        return MessageStatus.DELIVERING
-    return MessageStatus.RETRYING if state.failures else MessageStatus.SCHEDULED
+def standing(state: State, lease: bytes | None, due: Any) -> tuple[int, MessageStatus, int]:
+    """Return when a message is or was due, in ms, what it is doing, and how many attempts it had."""
+    if lease is not None:
+        _, _, attempt, due_text, _ = lease.split(b":")
+        return int(float(due_text)), MessageStatus.DELIVERING, int(attempt)
+    return int(due), MessageStatus.RETRYING if state.failures else MessageStatus.SCHEDULED, state.attempts
