@@ -119,10 +119,9 @@ class Calls:
         return await self._call(self._redis.execute_command(*command))  # type: ignore[no-untyped-call]
 
     async def _transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
-        pipe = self._redis.pipeline(transaction=True)
-        for command in commands:
-            pipe.execute_command(*command)
-        return await self._call(pipe.execute())
+        with translated():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                return await self._channel.transaction(commands)
 
     @contextmanager
     def _echo(self, records: Sequence[bytes]) -> Iterator[list[bool]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import hiredis
@@ -29,7 +30,7 @@ class Channel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._replaced: asyncio.BaseProtocol | None = None
         self._parser = hiredis.Reader()
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[asyncio.Future[Any] | None] = deque()
         self._connecting = asyncio.Lock()
         self._has_socket = True
 
@@ -44,9 +45,30 @@ class Channel(asyncio.Protocol):
             await self._connect()
         if self._transport is None:
             return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        return await self._send(self._transport, hiredis.pack_command(command), 0)
+
+    async def transaction(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the answers to commands that are carried out together.
+
+        :raises redis.exceptions.RedisError: as the client itself would; none of the commands was carried out
+        """
+        if self._transport is None:
+            await self._connect()
+        if self._transport is None:
+            pipe = self._redis.pipeline(transaction=True)
+            for command in commands:
+                pipe.execute_command(*command)
+            return await pipe.execute()
+        packed = b"".join(map(hiredis.pack_command, (("MULTI",), *commands, ("EXEC",))))
+        answers: list[Any] = await self._send(self._transport, packed, len(commands) + 1)
+        return answers
+
+    async def _send(self, transport: asyncio.Transport, packed: bytes, receipts: int) -> Any:
+        """Return the last answer; ``receipts`` is how many before it only say that something was received."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.extend([None] * receipts)
         self._waiting.append(answer)
-        self._transport.write(hiredis.pack_command(command))
+        transport.write(packed)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -87,8 +109,8 @@ class Channel(asyncio.Protocol):
         if isinstance(reply, hiredis.PushNotification) or not self._waiting:
             return  # nothing anybody asked for
         answer = self._waiting.popleft()
-        if answer.done():
-            return  # nobody waits any more
+        if answer is None or answer.done():
+            return  # nobody waits for it
         if not isinstance(reply, hiredis.ReplyError):
             answer.set_result(reply)
             return
@@ -110,5 +132,5 @@ class Channel(asyncio.Protocol):
             transport.abort()
         waiting, self._waiting = self._waiting, deque()
         for answer in waiting:
-            if not answer.done():
+            if answer is not None and not answer.done():
                 answer.set_exception(error)

@@ -119,4 +119,4 @@ def standing(state: State, lease: bytes | None, due: Any) -> tuple[int, MessageS
     if lease is not None:
         _, _, attempt, due_text, _ = lease.split(b":")
         return int(float(due_text)), MessageStatus.DELIVERING, int(attempt)
-    return int(due), MessageStatus.RETRYING if state.failures else MessageStatus.SCHEDULED, state.attempts
+    return int(float(due)), MessageStatus.RETRYING if state.failures else MessageStatus.SCHEDULED, state.attempts
