@@ -93,7 +93,7 @@ def test_no_module_of_ours_imports_itself_by_way_of_another() -> None:
 #: Third parties are loaded once; each module of ours then loads alone in a process forked from there.
 _LOAD = """
 import importlib, os, sys
-for name in ("aiohttp.web", "environs", "hiredis", "marshmallow", "prometheus_client", "redis.asyncio", "structlog"):
+for name in ("aiohttp.web", "dotenv", "hiredis", "marshmallow", "prometheus_client", "redis.asyncio", "structlog"):
     importlib.import_module(name)
 failed = []
 for name in sys.argv[1:]:
