@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import orjson
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 HIDDEN = "***"
@@ -87,8 +88,12 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             fields: dict[str, Any] = {"action": "library_log", "logger": record.name}
-            if record.exc_info:
+            level = record.levelno
+            if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+                # Whoever sends something that is no HTTP should not fill the log with our tracebacks.
+                level, fields["error"] = logging.INFO, type(record.exc_info[1]).__name__
+            elif record.exc_info:
                 fields["exc_info"] = record.exc_info
-            structlog.get_logger(record.name).log(record.levelno, record.getMessage(), **fields)
+            structlog.get_logger(record.name).log(level, record.getMessage(), **fields)
         except Exception:  # logging must not break what logs: its own rule for handlers
             self.handleError(record)

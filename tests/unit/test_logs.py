@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from aiohttp.http_exceptions import BadStatusLine
 
 from aioscheduler.logs import configure
 
@@ -98,3 +99,12 @@ def test_a_value_that_json_does_not_know_does_not_lose_the_line() -> None:
     configure("INFO", "json", stream)
     structlog.get_logger("x").info("x", action="a", value=object(), bytes=b"\xff")
     assert lines(stream)[0]["action"] == "a"
+
+
+def test_a_client_that_sends_no_http_costs_one_line_without_a_traceback() -> None:
+    stream = io.BytesIO()
+    configure("INFO", "json", stream)
+    logging.getLogger("aiohttp.server").error("Error handling request", exc_info=BadStatusLine("nonsense"))
+    (line,) = lines(stream)
+    assert (line["level"], line["error"]) == ("info", "BadStatusLine")
+    assert "exception" not in line

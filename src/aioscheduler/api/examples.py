@@ -298,6 +298,7 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         "service": "scheduler",
         "redis": "connected",
         "scheduler": "running",
+        "store": "embedded",
         **_COMMON_HEALTH,
     },
     ("GET", "/health", 503): {
@@ -305,6 +306,7 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         "service": "scheduler",
         "redis": "disconnected",
         "scheduler": "running",
+        "store": "embedded",
         **_COMMON_HEALTH,
         "scheduled_jobs": None,
     },
@@ -319,8 +321,8 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         "window_entries": 2,
         "loop_lag_ms": 0.3,
         "store": {
-            "kind": "valkey",
-            "version": "9.1.0",
+            "kind": "embedded",
+            "version": "Valkey 9.1.0",
             "persistence": "append-only file, every second",
             "used_memory_bytes": 2097152,
             "risks": ["A crash of the store may lose the last second."],

@@ -32,6 +32,7 @@ async def health(request: web.Request) -> web.Response:
             "service": "scheduler",
             "redis": word("connected" if counts is not None else "disconnected", speech),
             "scheduler": word("running" if running else "stopped", speech),
+            "store": context.store.kind,
             **_common(context, counts),
         },
         200 if healthy else 503,

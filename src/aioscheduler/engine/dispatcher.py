@@ -92,11 +92,11 @@ class Dispatcher:
         """
         if self._unknown:
             await self._look_up()
-        if not self.slots.in_use:
-            # The first of a burst should not wait until a hundred others are decoded and connected.
-            self._most = FIRST_CLAIM
         taken = self.slots.take(self._most)
         if not taken:
+            if not self.slots.in_use:
+                # The first of the next burst should not wait until a hundred others are decoded and connected.
+                self._most = FIRST_CLAIM
             return bool(self._unknown)
         self._most = min(CLAIM_LIMIT, 2 * self._most)
         asked = self._clock.monotonic()

@@ -37,6 +37,8 @@ CLAIM_PATIENCE: Final = 2.0
 _GATHER_SLOTS, _GATHER_SECONDS = 24, 0.004
 _STORE_BACKOFF = (0.05, 0.1, 0.2, 0.4)
 _TRIM_SECONDS = 60.0
+#: When the store's risks are looked at first, and how often then, in seconds.
+_RISKS_FIRST, _RISKS_SECONDS = 1.0, 300.0
 _CANCEL_AGAIN = 0.2
 #: Between pages of the adoption, in seconds: it may take its time, deliveries may not.
 _ADOPTION_PAUSE = 0.004
@@ -85,8 +87,7 @@ class Engine:
         self._scan = asyncio.Event()
         self._horizon_ms = 0
         self._truncated = False
-        self._freed = 0
-        self._gathering = False
+        self._awaited = 1
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self._without_events = False
@@ -128,6 +129,7 @@ class Engine:
         self._own("heartbeat", self._keep_alive)
         self._own("adoption", self._adopt)
         self._own("trim", self._trim)
+        self._own("risks", self._tell_risks)
         self._own("lag", self._measure_lag)
 
     async def stop(self) -> None:
@@ -278,19 +280,20 @@ class Engine:
 
     async def _gather_slots(self) -> None:
         """Wait until enough slots are free for a claim that is worth it, or something becomes due."""
-        self._freed, self._gathering = 0, True
+        # Never so many that slots stand empty meanwhile.
+        self._awaited = min(_GATHER_SLOTS, max(1, self._dispatcher.slots.in_use // 2))
         try:
             # When few are free by then, a small claim is better than none.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GATHER_SECONDS):
                     await self._wake.wait()
         finally:
-            self._gathering = False
+            self._awaited = 1
 
     def _note_freed(self) -> None:
         if self._dispatcher.slots.waiting:
-            self._freed += 1
-            if not self._gathering or self._freed >= _GATHER_SLOTS:
+            self._awaited -= 1
+            if self._awaited <= 0:
                 self._wake.set()
 
     def _drift(self) -> float:
@@ -404,6 +407,18 @@ class Engine:
         while True:
             forgotten = await self._store.forget_dead(self._clock.now() - self._dead_letter_ttl)
             await asyncio.sleep(0 if forgotten else _TRIM_SECONDS)
+
+    async def _tell_risks(self) -> None:
+        """Log what the store can lose, each risk once for as long as it lasts."""
+        told: frozenset[str] = frozenset()
+        # What the notifications' connection switches on by itself is no risk.
+        await asyncio.sleep(_RISKS_FIRST)
+        while True:
+            risks = frozenset((await self._store.report()).risks)
+            for risk in sorted(risks - told):
+                log.warning(risk, action="store_at_risk")
+            told = risks
+            await asyncio.sleep(_RISKS_SECONDS)
 
     async def _measure_lag(self) -> None:
         """Measure how late the loop runs what is due: what a blocked loop costs every delivery."""

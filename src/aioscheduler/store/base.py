@@ -227,6 +227,8 @@ class Store(Protocol):
     """The verbs."""
 
     on_scheduled: ScheduleListener | None
+    kind: str
+    """``embedded`` or ``redis``."""
 
     # -- messages
 

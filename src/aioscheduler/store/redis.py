@@ -38,7 +38,7 @@ class RedisStore(Lists, Archive, Recovery):
         super().__init__(
             Setup(redis=redis, clock=clock, zone=zone, replica=replica, delivery_log_size=delivery_log_size)
         )
-        self._kind = kind
+        self.kind = kind
 
     async def counters(self) -> Mapping[str, int]:
         values = await self._command("HGETALL", keys.COUNTERS)
@@ -53,7 +53,7 @@ class RedisStore(Lists, Archive, Recovery):
     async def report(self) -> StoreReport:
         with translated():
             async with asyncio.timeout(CALL_TIMEOUT):
-                return await report(self._redis, self._kind)
+                return await report(self._redis, self.kind)
 
     async def drain(self) -> None:
         """Wait until no batch is on its way."""

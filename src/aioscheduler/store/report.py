@@ -17,7 +17,10 @@ _NEARLY_FULL = 0.9
 
 async def report(redis: Redis, kind: str) -> StoreReport:
     """Ask the server about itself. What a managed server does not tell is left out, and said so."""
-    info = await redis.info()
+    try:
+        info = await redis.info()
+    except ResponseError:
+        return StoreReport(kind=kind, version="unknown", persistence="unknown", used_memory_bytes=0)
     config = await _config(redis)
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = str(info.get("valkey_version") or info.get("redis_version", "0"))

@@ -21,6 +21,8 @@ BODY = {"id": "m", "delay": "1h", "payload": {}, "webhookUrl": HOOK}
 class BrokenStore:
     """Fails every verb in the same way."""
 
+    kind = "redis"
+
     def __init__(self, error: Exception) -> None:
         self._error = error
 

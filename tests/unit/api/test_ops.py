@@ -18,6 +18,8 @@ from tests.unit.api.conftest import Api, MakeApi
 class SlowStore:
     """Answers its counts when the test says so, and counts the questions."""
 
+    kind = "redis"
+
     def __init__(self) -> None:
         self.may_answer = asyncio.Event()
         self.questions = 0
@@ -44,6 +46,7 @@ async def test_health_says_that_all_is_well(api: Api) -> None:
             "service": "scheduler",
             "redis": "connected",
             "scheduler": "running",
+            "store": "redis",
             "scheduled_jobs": 1,
             "uptime": "2h 34m 12s",
             "version": "1.2.3",

@@ -14,7 +14,7 @@ from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import ConflictPolicy, MessageId
 from aioscheduler.engine.delivery import Request
 from aioscheduler.store import keys
-from aioscheduler.store.base import UNKNOWN
+from aioscheduler.store.base import UNKNOWN, StoreReport
 from aioscheduler.store.notify import Subscribed
 from tests.support.clock import START
 from tests.support.engines import World
@@ -494,3 +494,22 @@ async def test_what_the_engine_tells_of_itself(world: World) -> None:
     # What was loaded just before it was claimed goes away by itself.
     await world.until(lambda: (world.engine.in_flight, world.engine.window_size) == (1, 1))
     await world.dispatcher.stop(0)
+
+
+async def test_what_the_store_can_lose_is_told_once_and_again_when_it_came_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("aioscheduler.engine.service._RISKS_FIRST", 0)
+    monkeypatch.setattr("aioscheduler.engine.service._RISKS_SECONDS", 0)
+    world = World()
+    answers = [["no file"], ["no file", "full"], ["no file"], ["no file", "full"]]
+
+    async def report() -> StoreReport:
+        risks = answers.pop(0) if answers else ["no file", "full"]
+        return StoreReport(kind="redis", version="", persistence="", used_memory_bytes=0, risks=risks)
+
+    monkeypatch.setattr(world.store, "report", report)
+    with structlog.testing.capture_logs() as logs:
+        async with world:
+            await world.until(lambda: not answers)
+    assert [entry["event"] for entry in logs if entry["action"] == "store_at_risk"] == ["no file", "full", "full"]

@@ -12,6 +12,7 @@ class HealthSchema(Schema):
     service = fields.String(required=True)
     redis = fields.String(required=True, metadata={"description": "`connected` or `disconnected`."})
     scheduler = fields.String(required=True, metadata={"description": "`running` or `stopped`."})
+    store = fields.String(required=True, metadata={"description": "`embedded` or `redis`."})
     scheduled_jobs = fields.Integer(required=True, allow_none=True)
     uptime = fields.String(required=True)
     version = fields.String(required=True)
