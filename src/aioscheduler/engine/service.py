@@ -26,6 +26,8 @@ HEARTBEAT_SECONDS: Final = 0.5
 AHEAD_MS: Final = 1500
 #: With more than this share of the window's entries due and waiting, the longest queues are put off.
 _CROWDED = 0.8
+#: How much of the window entries due soon may fill.
+_SPARE = 1.5
 #: So many may wait for a destination in any case, or what it takes in so many seconds at its pace.
 _KEEP_WAITING, _KEEP_SECONDS = 1000, 5.0
 _PUT_OFF = (5.0, 30.0)
@@ -181,12 +183,14 @@ class Engine:
         if self._stopping or due_ms > self._horizon_ms:
             return
         now_ms = self._clock.now_ms()
-        if due_ms <= now_ms and destination != UNKNOWN:
+        soon = due_ms <= now_ms + AHEAD_MS
+        # What is due soon may find a full window with room for some more: a crowd must not keep it out at once.
+        if self.window_size >= (self._most * _SPARE if soon else self._most):
+            self._truncated = True
+        elif due_ms <= now_ms and destination != UNKNOWN:
             self._dispatcher.due(message_id, destination)
             self._wake.set()
-        elif self.window_size >= self._most and due_ms > now_ms + AHEAD_MS:
-            self._truncated = True
-        elif due_ms <= now_ms + AHEAD_MS:
+        elif soon:
             if self._soon.push(due_ms, message_id, destination):
                 self._wake.set()
         else:

@@ -14,6 +14,7 @@ from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
 from aioscheduler.store.base import Counts, Listed, LiveMessage, Page
 from aioscheduler.store.calls import BATCH, CALL_TIMEOUT, END_OF_PREFIX, PAGE
+from aioscheduler.store.codec import State
 from aioscheduler.store.cursors import BAD_CURSOR, cursor_of, open_cursor
 from aioscheduler.store.messages import Messages, standing
 
@@ -42,22 +43,30 @@ class Lists(Messages):
         for start in range(0, len(listed), _TURN):
             if start:
                 await asyncio.sleep(0)  # a long list takes longer than a delivery may wait
-            items += await self._listed([MessageId(message_id) for _, message_id in listed[start : start + _TURN]])
+            items += await self._listed(listed[start : start + _TURN], leased)
         more = len(listed) == limit
         return Page(items=items, next_cursor=cursor_of(*listed[-1]) if more else None)
 
-    async def _listed(self, ids: Sequence[MessageId]) -> list[Listed]:
+    async def _listed(self, places: Sequence[tuple[int, str]], leased: dict[bytes, bytes]) -> list[Listed]:
+        ids = [message_id for _, message_id in places]
+        records, states = await self._transaction(
+            ("MGET", *map(keys.record, ids)),
+            ("HMGET", keys.STATE, *ids),
+        )
         found: list[Listed] = []
-        for message_id, record, state, lease, due in await self._rows(ids):
+        for (due, message_id), record, state in zip(places, records, states, strict=True):
+            if record is None:
+                continue  # gone since the first look
             try:
                 members = orjson.loads(record)
                 url, method = members["webhookUrl"], members.get("method", "POST")
             except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
                 continue  # an outsider's, seen in the moment before it is set aside
-            due_ms, status, attempts = standing(state, lease, due)
+            lease = leased.get(message_id.encode()) if leased else None
+            due_ms, status, attempts = standing(State.decode(state), lease, due)
             found.append(
                 Listed(
-                    id=message_id,
+                    id=MessageId(message_id),
                     url=str(url),
                     method=str(method),
                     next_run_at=from_ms(due_ms),
