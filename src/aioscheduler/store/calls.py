@@ -66,7 +66,8 @@ def translated() -> Iterator[None]:
     ) as error:
         raise StoreUnavailable(_UNREACHABLE) from error
     except ResponseError as error:
-        if str(error).startswith(_TROUBLE):
+        # Redis 6.2 wraps what a script met.
+        if str(error).startswith(_TROUBLE) or "-OOM " in str(error):
             raise StoreUnavailable(REFUSED) from error
         raise
     except RedisError as error:
@@ -117,6 +118,12 @@ class Calls:
 
     async def _command(self, *command: Any) -> Any:
         return await self._call(self._redis.execute_command(*command))  # type: ignore[no-untyped-call]
+
+    async def _together(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Return the answers to commands that need not be carried out as one."""
+        with translated():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                return await asyncio.gather(*(self._channel(*command) for command in commands))
 
     async def _transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
         with translated():

@@ -49,7 +49,7 @@ class Lists(Messages):
 
     async def _listed(self, places: Sequence[tuple[int, str]], leased: dict[bytes, bytes]) -> list[Listed]:
         ids = [message_id for _, message_id in places]
-        records, states = await self._transaction(
+        records, states = await self._together(
             ("MGET", *map(keys.record, ids)),
             ("HMGET", keys.STATE, *ids),
         )
@@ -125,7 +125,7 @@ class Lists(Messages):
             start = b"(" + last
 
     async def counts(self) -> Counts:
-        total, leased, dead, first = await self._transaction(
+        total, leased, dead, first = await self._together(
             ("ZCARD", keys.INDEX),
             ("HLEN", keys.LEASED),
             ("HLEN", keys.DEAD),

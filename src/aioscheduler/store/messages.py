@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -70,28 +70,17 @@ class Messages(Calls):
 
     async def _load(self, ids: Sequence[MessageId]) -> list[LiveMessage]:
         """Return those of the messages that live, as they are at one moment."""
-        found = (self._live(*row) for row in await self._rows(ids))
+        if not ids:
+            return []
+        records = [keys.record(message_id) for message_id in ids]
+        rows = await self._run("load", [keys.DUE, keys.LEASED, keys.STATE, *records], list(ids))
+        found = (
+            self._live(ids[int(rows[i]) - 1], rows[i + 1], State.decode(rows[i + 2]), rows[i + 3], rows[i + 4])
+            for i in range(0, len(rows), 5)
+        )
         return [live for live in found if live is not None]
 
-    async def _rows(self, ids: Sequence[MessageId]) -> Iterator[tuple[MessageId, bytes, State, bytes | None, Any]]:
-        """Return id, record, state, lease and due time of those of the messages that live."""
-        if not ids:
-            return iter(())
-        records, states, leases, dues = await self._transaction(
-            ("MGET", *(keys.record(message_id) for message_id in ids)),
-            ("HMGET", keys.STATE, *ids),
-            ("HMGET", keys.LEASED, *ids),
-            ("ZMSCORE", keys.DUE, *ids),
-        )
-        return (
-            (message_id, record, State.decode(state), lease, due)
-            for message_id, record, state, lease, due in zip(ids, records, states, leases, dues, strict=True)
-            if record is not None and (lease is not None or due is not None)
-        )
-
-    def _live(
-        self, message_id: MessageId, record: bytes, state: State, lease: bytes | None, due: Any
-    ) -> LiveMessage | None:
+    def _live(self, message_id: MessageId, record: bytes, state: State, lease: bytes, due: bytes) -> LiveMessage | None:
         version = state.version_of(record)
         try:
             message = decode(message_id, record, version or new_version(self._clock.now_ms()), self._zone)
@@ -114,9 +103,9 @@ class Messages(Calls):
         return bool(code)
 
 
-def standing(state: State, lease: bytes | None, due: Any) -> tuple[int, MessageStatus, int]:
+def standing(state: State, lease: bytes | None, due: bytes | int) -> tuple[int, MessageStatus, int]:
     """Return when a message is or was due, in ms, what it is doing, and how many attempts it had."""
-    if lease is not None:
+    if lease:
         _, _, attempt, due_text, _ = lease.split(b":")
         return int(float(due_text)), MessageStatus.DELIVERING, int(attempt)
     return int(float(due)), MessageStatus.RETRYING if state.failures else MessageStatus.SCHEDULED, state.attempts

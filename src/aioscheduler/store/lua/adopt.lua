@@ -5,6 +5,8 @@
 -- ARGV, five an id: id, record seen, due time in ms, state, dead letter ("" for a good record)
 -- returns a number an id: 1 done, 0 the record is another one by now, 2 another replica was quicker
 local done, adopted, buried = {}, 0, 0
+-- A full server refuses what adds, not what removes: asked first, it refuses all of it.
+redis.call('HINCRBY', KEYS[5], 'adopted', 0)
 for i = 1, #ARGV / 5 do
   local a = 5 * i - 4
   local id, seen, due, state, letter = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]

@@ -9,9 +9,10 @@ local letter = redis.call('HGET', KEYS[6], id)
 if not letter or string.sub(letter, 1, #ARGV[2]) ~= ARGV[2] then return -1 end
 if redis.call('EXISTS', KEYS[8]) == 1 then return 0 end
 local at, why = string.match(letter, '^(%d+) (%S+) ')
+-- First what a full server refuses, then what it does not.
+redis.call('SET', KEYS[8], ARGV[4])
 redis.call('HDEL', KEYS[6], id)
 redis.call('ZREM', KEYS[7], 't\0' .. at .. '\0' .. id, 'r\0' .. why .. '\0' .. at .. '\0' .. id, 'i\0' .. id)
-redis.call('SET', KEYS[8], ARGV[4])
 redis.call('ZADD', KEYS[1], ARGV[3], id)
 redis.call('ZADD', KEYS[4], 0, id)
 redis.call('HDEL', KEYS[2], id)

@@ -24,6 +24,8 @@ local function bury(id, letter)
   count('dead:' .. why, 1)
 end
 
+-- A full server refuses what adds, not what removes: asked first, it refuses all of it.
+redis.call('HINCRBY', KEYS[5], 'delivered', 0)
 for i = 1, (#ARGV - 1) / 10 do
   local a = 10 * i - 8
   local id, lease, decision, leased = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
