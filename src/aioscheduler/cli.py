@@ -109,7 +109,11 @@ def _print_openapi() -> int:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Whoever read has seen enough; nothing may be written when the interpreter ends, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: ConfigError, code: int) -> int:

