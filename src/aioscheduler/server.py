@@ -20,7 +20,7 @@ from aioscheduler import __version__
 from aioscheduler.clock import SystemClock
 from aioscheduler.config import Settings
 from aioscheduler.errors import ConfigError, Sentence
-from aioscheduler.store.connect import connect
+from aioscheduler.store.connect import close, connect
 from aioscheduler.welcome import banner, find_token
 
 log = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Redis:
         stack.push_async_callback(server.stop)
         url = server.url
     redis = client_for(settings, url)
-    stack.push_async_callback(redis.aclose)
+    stack.push_async_callback(close, redis)
     return redis
 
 

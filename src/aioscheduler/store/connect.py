@@ -58,6 +58,14 @@ def connect(
     return Redis.from_pool(ConnectionPool(**{**_common(), **certificates, **login, **located}))
 
 
+async def close(client: Redis) -> None:
+    """Close a client that :func:`connect` made, and those it asks for the primary, which it leaves open by itself."""
+    await client.aclose()
+    finders = getattr(client.connection_pool, "sentinel_manager", None)
+    for finder in finders.sentinels if finders is not None else ():
+        await finder.aclose()
+
+
 def _common() -> dict[str, Any]:
     return {
         "socket_timeout": SOCKET_TIMEOUT,
