@@ -13,8 +13,9 @@ from aioscheduler.clock import SystemClock
 from aioscheduler.config import Settings
 from aioscheduler.errors import ConfigError, StoreUnavailable
 from aioscheduler.server import client_for, open_store
+from aioscheduler.store.connect import close
 from aioscheduler.store.redis import RedisStore
-from aioscheduler.store.report import has_events, is_too_old
+from aioscheduler.store.report import has_events, is_too_old, text
 
 #: Seconds to wait for a store that is still loading its file.
 _LOAD_LIMIT = 60.0
@@ -60,7 +61,7 @@ async def _open_store_to_look(settings: Settings, stack: AsyncExitStack) -> Redi
         return await open_store(settings, stack)
     except FolderInUse:
         redis = client_for(settings, EmbeddedServer(settings.data_dir).url)
-        stack.push_async_callback(redis.aclose)
+        stack.push_async_callback(close, redis)
         return redis
 
 
@@ -83,12 +84,8 @@ async def _event_flags(redis: Redis) -> str | None:
     name = "notify-keyspace-events"
     try:
         answer = await redis.config_get(name)
-        flags = "".join(_text(value) for value in answer.values())
+        flags = "".join(text(value) for value in answer.values())
         await redis.config_set(name, flags)
     except ResponseError:
         return None
     return flags
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

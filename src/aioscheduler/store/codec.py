@@ -33,6 +33,7 @@ from aioscheduler.errors import InvalidInput, Sentence
 from aioscheduler.store.base import DeadLetter, Delivery
 
 TAIL_LENGTH: Final = 27
+_TAIL_VERSION = slice(-18, -8)
 _TAIL = re.compile(rb',"_aio":"([-\w]{10})([0-9a-f]{6})"\}', re.ASCII)
 _PAYLOAD = b',"payload":'
 #: The members of a record that were optional for the client.
@@ -96,7 +97,7 @@ def decode(message_id: MessageId, record: bytes, version: Version, zone: tzinfo)
         version=version,
         due_at=parse_instant(members["scheduleTo"], zone),
         schedule_to=members["scheduleTo"],
-        payload=_payload(record, len(members)),
+        payload=_payload(record, len(members), version),
         target=WebhookTarget(
             url=url,
             destination=destination,
@@ -111,9 +112,10 @@ def decode(message_id: MessageId, record: bytes, version: Version, zone: tzinfo)
     )
 
 
-def _payload(record: bytes, members: int) -> bytes:
+def _payload(record: bytes, members: int, version: Version) -> bytes:
     """Return the payload's own bytes."""
-    if members == _PLAIN_MEMBERS and own_version(record) is not None:
+    # Whoever found this version in the tail has checked the tail; one that an outsider kept has another version.
+    if members == _PLAIN_MEMBERS and record[_TAIL_VERSION] == version.encode():
         # In our own order three strings stand before the payload, and no string can hold an unescaped quote: the
         # first match is the member itself.
         start = record.find(_PAYLOAD)

@@ -43,11 +43,12 @@ async def _config(redis: Redis) -> dict[str, str]:
             answer = await redis.config_get(name)
         except ResponseError:
             continue
-        values.update({_text(key): _text(value) for key, value in answer.items()})
+        values.update({text(key): text(value) for key, value in answer.items()})
     return values
 
 
-def _text(value: Any) -> str:
+def text(value: object) -> str:
+    """Return what a server says of its configuration, which the client gives as text or as bytes."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
