@@ -75,6 +75,12 @@ def _first(errors: Mapping[str, Sequence[Sentence]]) -> Sentence:
     return Sentence("The request is not valid.")
 
 
+class InvalidSchedule(InvalidInput):
+    """A cron expression that is none, or that is never due."""
+
+    error_code = "INVALID_CRON_EXPRESSION"
+
+
 class FilterRequired(AioschedulerError):
     """A search or bulk operation without any filter."""
 
@@ -93,10 +99,40 @@ class MessageNotFound(NotFound):
     error_code = "MESSAGE_NOT_FOUND"
 
 
+class JobNotFound(NotFound):
+    """No job of this family has this id."""
+
+    error_code = "JOB_NOT_FOUND"
+
+
+class WebhookNotFound(NotFound):
+    """No webhook has this id."""
+
+    error_code = "WEBHOOK_NOT_FOUND"
+
+
+class ExecutionNotFound(NotFound):
+    """No execution has this id."""
+
+    error_code = "EXECUTION_NOT_FOUND"
+
+
 class Conflict(AioschedulerError):
     """A live message already has this id."""
 
     error_code = "MESSAGE_EXISTS"
+
+
+class ExecutionActive(Conflict):
+    """The execution, or a later attempt of it, has not ended yet."""
+
+    error_code = "EXECUTION_ACTIVE"
+
+
+class ExecutionSkipped(Conflict):
+    """The execution stands for occurrences that were not run."""
+
+    error_code = "EXECUTION_SKIPPED"
 
 
 class AuthError(AioschedulerError):

@@ -101,6 +101,12 @@ def rfc3339_ms(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=1024)  # what is due together says the same
+def rfc3339(instant: datetime) -> str:
+    """Return ``2026-04-15T02:41:45Z``: UTC, decimals only where there are any."""
+    return isoformat(instant.astimezone(UTC)).replace("+00:00", "Z")
+
+
 def in_zone(instant: datetime, zone: tzinfo) -> datetime:
     """Return the instant in the zone; in UTC where the zone's date would lie outside the years 1 to 9999."""
     try:
