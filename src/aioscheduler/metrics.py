@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -20,10 +25,18 @@ from prometheus_client.registry import Collector
 LATENESS_BOUNDS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000, 30_000, 60_000, 300_000)
 DURATION_BOUNDS_MS = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000)
 
-#: What can come of an attempt, as counted in ``deliveries:message:<outcome>``; the last one of a buried message is a
+#: What can come of an attempt, as counted in ``deliveries:<kind>:<outcome>``; the last one of what is buried then is a
 #: ``dead_letter``, however it failed.
 OUTCOMES = ("success", "failure", "timed_out", "dead_letter")
-_DELIVERIES = "deliveries:message:"
+KINDS = ("message", "execution")
+#: How the counters of executions begin, by the family of their jobs.
+_FAMILIES = {"account": "executions", "bot": "bot_runs"}
+#: How an execution can end, as counted in ``executions:<status>`` and ``bot_runs:<status>``.
+ENDS = (*OUTCOMES, "skipped")
+#: Why an occurrence is skipped, as counted in ``skipped:<reason>``.
+SKIP_REASONS = ("max_instances", "misfire", "coalesced")
+#: Why something is buried, as counted in ``dead:<reason>``.
+DEAD_REASONS = ("retries_exhausted", "missed_window", "invalid_record", "rejected_by_policy", "gone")
 _DEAD = "dead:"
 
 
@@ -34,10 +47,37 @@ def bucket(bounds: Sequence[int], value_ms: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Jobs that belong together, and their executions; ``+`` adds those of others.
+
+    ``ended`` counts by :data:`ENDS`, and may lack what never was. ``duration_ms`` is that of all ``attempts`` together.
+    """
+
+    jobs: int = 0
+    enabled: int = 0
+    queued: int = 0
+    running: int = 0
+    ended: Mapping[str, int] = field(default_factory=dict)
+    duration_ms: float = 0.0
+    attempts: int = 0
+
+    def __add__(self, other: Family) -> Family:
+        return Family(
+            jobs=self.jobs + other.jobs,
+            enabled=self.enabled + other.enabled,
+            queued=self.queued + other.queued,
+            running=self.running + other.running,
+            ended={status: self.ended.get(status, 0) + other.ended.get(status, 0) for status in ENDS},
+            duration_ms=self.duration_ms + other.duration_ms,
+            attempts=self.attempts + other.attempts,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All there is to expose at one moment. The store's parts are ``None`` while it cannot be reached.
 
-    ``counters`` are the whole deployment's, the rest of the numbers this process's.
+    These, from ``counters`` to ``bots``, are the whole deployment's; the rest of the numbers this process's.
     """
 
     version: str
@@ -46,6 +86,9 @@ class Snapshot:
     leased: int | None
     dead: int | None
     oldest_overdue_seconds: float | None
+    accounts: Family | None
+    bots: Family | None
+    store_risks: int
     uptime_seconds: float
     loop_lag_seconds: float
     window_entries: int
@@ -74,12 +117,14 @@ class _SnapshotCollector(Collector):
         build.add_metric([snapshot.version], 1)
         yield build
         yield _gauge("store_up", "1 when the store answers, else 0.", int(snapshot.counters is not None))
+        yield _gauge("store_risks", "In how many ways the store could lose what it accepted.", snapshot.store_risks)
         yield _gauge("uptime_seconds", "How long this process has been running.", snapshot.uptime_seconds)
         yield _gauge("loop_lag_seconds", "How late this process's event loop ran last.", snapshot.loop_lag_seconds)
         yield _gauge("window_entries", "Due times this process holds in memory.", snapshot.window_entries)
         yield _gauge("in_flight", "Requests to webhooks this process has on the wire.", snapshot.in_flight)
         if snapshot.counters is not None:
             yield from _levels(snapshot)
+            yield from _recurring({"account": snapshot.accounts, "bot": snapshot.bots})
             yield from _counted(snapshot.counters)
 
 
@@ -87,7 +132,7 @@ def _levels(snapshot: Snapshot) -> Iterator[Metric]:
     for name, text, value in (
         ("messages_pending", "Messages not yet delivered, those being delivered included.", snapshot.pending),
         ("messages_leased", "Messages being delivered.", snapshot.leased),
-        ("dead_letters", "Messages that will not be attempted any more.", snapshot.dead),
+        ("dead_letters", "Messages and executions that will not be attempted any more.", snapshot.dead),
         (
             "oldest_overdue_seconds",
             "For how long the earliest due message has been waiting for its attempt.",
@@ -96,6 +141,21 @@ def _levels(snapshot: Snapshot) -> Iterator[Metric]:
     ):
         if value is not None:
             yield _gauge(name, text, value)
+
+
+def _recurring(families: Mapping[str, Family | None]) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("aioscheduler_jobs", "Recurring jobs.", labels=["family", "state"])
+    queued = GaugeMetricFamily(
+        "aioscheduler_executions_queued", "Executions that are due, or wait for their time.", labels=["family"]
+    )
+    running = GaugeMetricFamily("aioscheduler_executions_running", "Executions that go on.", labels=["family"])
+    for name, family in families.items():
+        if family is not None:
+            jobs.add_metric([name, "enabled"], family.enabled)
+            jobs.add_metric([name, "disabled"], family.jobs - family.enabled)
+            queued.add_metric([name], family.queued)
+            running.add_metric([name], family.running)
+    yield from (jobs, queued, running)
 
 
 def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
@@ -107,21 +167,45 @@ def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
         ("messages_adopted", "adopted", "Messages written to the store by others."),
         ("leases_recovered", "recovered", "Leases given back after their replica died."),
         ("fired_early", "fired_early", "Requests that left before they were due; stays 0."),
+        ("runs", "jobs:fired", "Runs of jobs that were made."),
+        ("jobs_mended", "jobs:mended", "Jobs found without a next run, which got one; stays 0."),
     ):
         yield CounterMetricFamily(f"aioscheduler_{name}", text, value=counters.get(counter, 0))
     deliveries = CounterMetricFamily(
         "aioscheduler_deliveries", "Attempts by what came of them.", labels=["kind", "outcome"]
     )
-    for outcome in OUTCOMES:
-        deliveries.add_metric(["message", outcome], counters.get(_DELIVERIES + outcome, 0))
+    for kind in KINDS:
+        for outcome in OUTCOMES:
+            deliveries.add_metric([kind, outcome], counters.get(f"deliveries:{kind}:{outcome}", 0))
     yield deliveries
-    dead = CounterMetricFamily("aioscheduler_dead_letters_created", "Messages buried, by reason.", labels=["reason"])
+    executions = CounterMetricFamily(
+        "aioscheduler_executions", "Executions that ended, by how.", labels=["family", "status"]
+    )
+    for family, prefix in _FAMILIES.items():
+        for status in ENDS:
+            executions.add_metric([family, status], counters.get(f"{prefix}:{status}", 0))
+    yield executions
+    skipped = CounterMetricFamily("aioscheduler_runs_skipped", "Occurrences that were not run.", labels=["reason"])
+    for reason in SKIP_REASONS:
+        skipped.add_metric([reason], counters.get(f"skipped:{reason}", 0))
+    yield skipped
+    dead = CounterMetricFamily(
+        "aioscheduler_dead_letters_created", "Messages and executions buried, by reason.", labels=["reason"]
+    )
+    found = {name.removeprefix(_DEAD): value for name, value in counters.items() if name.startswith(_DEAD)}
+    # Also those there are none of: an increase from nothing at all is seen by no alert.
+    for reason, value in sorted({**dict.fromkeys(DEAD_REASONS, 0), **found}.items()):
+        dead.add_metric([reason], value)
     yield dead
-    for name, value in sorted(counters.items()):
-        if name.startswith(_DEAD):
-            dead.add_metric([name.removeprefix(_DEAD)], value)
     yield _histogram("lateness", LATENESS_BOUNDS_MS, counters, "From the due instant until the request left.")
     yield _histogram("duration", DURATION_BOUNDS_MS, counters, "From the start of an attempt until its end.")
+    took = SummaryMetricFamily(
+        "aioscheduler_execution_duration_seconds", "The same of executions alone, bots' too.", labels=["family"]
+    )
+    for family, prefix in _FAMILIES.items():
+        seconds = counters.get(f"{prefix}:duration_us:sum", 0) / 1_000_000
+        took.add_metric([family], count_value=counters.get(f"{prefix}:attempts", 0), sum_value=seconds)
+    yield took
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -140,13 +224,12 @@ def _histogram(name: str, bounds: Sequence[int], counters: Mapping[str, int], te
 
 
 def summary(counters: Mapping[str, int]) -> dict[str, int | float | None]:
-    """Return the counters as the JSON of ``/metrics`` tells them; rates in per cent, durations in milliseconds.
+    """Return messages' counters as the JSON of ``/metrics`` tells them; rates in per cent, durations in milliseconds.
 
     Every attempt that ended counts once, the last one of a buried message as ``dead_letter`` however it failed.
     ``success_rate`` is among these, ``None`` before the first.
     """
-    outcomes = {outcome: counters.get(_DELIVERIES + outcome, 0) for outcome in OUTCOMES}
-    ended = sum(outcomes.values())
+    outcomes = {outcome: counters.get(f"deliveries:message:{outcome}", 0) for outcome in OUTCOMES}
     return {
         "scheduled": counters.get("scheduled", 0),
         "replaced": counters.get("replaced", 0),
@@ -156,13 +239,50 @@ def summary(counters: Mapping[str, int]) -> dict[str, int | float | None]:
         "recovered": counters.get("recovered", 0),
         "delivered": outcomes["success"],
         **outcomes,
-        "success_rate": round(100 * outcomes["success"] / ended, 2) if ended else None,
+        "success_rate": _success_rate(outcomes),
         "avg_duration_ms": _mean("duration", DURATION_BOUNDS_MS, counters),
         "avg_lateness_ms": _mean("lateness", LATENESS_BOUNDS_MS, counters),
         "fired_early": counters.get("fired_early", 0),
     }
 
 
+def jobs_summary(family: Family) -> dict[str, int]:
+    """Return how many jobs there are, as the JSON of ``/metrics`` tells it."""
+    return {"total": family.jobs, "enabled": family.enabled, "disabled": family.jobs - family.enabled}
+
+
+def executions_summary(family: Family) -> dict[str, int | float | None]:
+    """Return how executions stand and how they ended, likewise.
+
+    ``total`` has all but the skipped, and ``success_rate`` is among those that ended: a skipped one never began.
+    """
+    finished = {status: family.ended.get(status, 0) for status in OUTCOMES}
+    return {
+        "total": family.queued + family.running + sum(finished.values()),
+        "queued": family.queued,
+        "running": family.running,
+        **finished,
+        "skipped": family.ended.get("skipped", 0),
+        "success_rate": _success_rate(finished),
+        "avg_duration_ms": round(family.duration_ms / family.attempts, 3) if family.attempts else None,
+    }
+
+
+def bot_runs_summary(family: Family) -> dict[str, int | float | None]:
+    """Return the same of bots' runs, which just fail, however they do."""
+    told = executions_summary(family)
+    failed = sum(told.pop(status) or 0 for status in ("failure", "timed_out", "dead_letter"))
+    return {**told, "failed": failed}
+
+
+def _success_rate(finished: Mapping[str, int]) -> float | None:
+    total = sum(finished.values())
+    return round(100 * finished["success"] / total, 2) if total else None
+
+
 def _mean(name: str, bounds: Sequence[int], counters: Mapping[str, int]) -> float | None:
+    """Return the mean of messages' attempts: the histograms count those of executions too."""
     count = sum(counters.get(f"{name}_ms:le:{bound}", 0) for bound in (*bounds, "inf"))
-    return round(counters.get(f"{name}_us:sum", 0) / 1000 / count, 3) if count else None
+    count -= counters.get("executions:delivered", 0)
+    sum_us = counters.get(f"{name}_us:sum", 0) - counters.get(f"executions:{name}_us:sum", 0)
+    return round(sum_us / 1000 / count, 3) if count > 0 else None

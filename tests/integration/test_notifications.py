@@ -14,10 +14,11 @@ from redis.asyncio import Redis
 from aioscheduler.domain.message import ConflictPolicy, MessageId
 from aioscheduler.store.base import Scheduled
 from aioscheduler.store.connect import connect
-from aioscheduler.store.notify import Notifications, Subscribed
+from aioscheduler.store.notify import JobsChanged, Notifications, Subscribed
 from aioscheduler.store.redis import RedisStore
 from aioscheduler.store.report import EVENT_FLAGS, has_events
-from tests.support.clock import FakeClock
+from tests.support.clock import START, FakeClock
+from tests.support.jobs import job, webhook
 from tests.support.messages import bury, done, message, outside_record
 from tests.support.redis_server import RedisServer
 from tests.support.stores import ids, make_store
@@ -31,6 +32,7 @@ class Listener:
         self.redis = redis
         self.subscribed: list[Subscribed] = []
         self.hints: list[str] = []
+        self.jobs: list[str] = []
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -53,6 +55,8 @@ class Listener:
         async for hint in self.notifications:
             if isinstance(hint, Subscribed):
                 self.subscribed.append(hint)
+            elif isinstance(hint, JobsChanged):
+                self.jobs += hint.ids
             else:
                 self.hints += hint
             self._changed.set()
@@ -105,6 +109,22 @@ async def flags(redis: Redis) -> str:
     answer = await redis.config_get("notify-keyspace-events")
     value = next(iter(answer.values()))
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+async def test_what_other_replicas_do_to_a_job_is_hinted_at_and_our_own_is_not(redis: Redis, store: RedisStore) -> None:
+    other = make_store(redis, FakeClock(), "other")
+    async with Listener(redis, store) as listener:
+        theirs, ours = job(), job()
+        assert await store.create_job(ours, START)
+        assert await other.create_job(theirs, START)
+        await listener.until(1, listener.jobs)
+        assert await other.put_webhook(webhook(theirs), new=True)
+        await listener.until(2, listener.jobs)
+        assert await store.delete_job(ours)
+        assert await other.delete_job(theirs)
+        await listener.until(3, listener.jobs)
+        assert await listener.marked() == []
+        assert listener.jobs == [theirs.id] * 3
 
 
 async def test_whatever_others_do_to_a_record_is_hinted_at(redis: Redis, store: RedisStore) -> None:

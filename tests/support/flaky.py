@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from aioscheduler.errors import Sentence, StoreUnavailable
-from aioscheduler.store.base import ScheduleListener, Store
+from aioscheduler.store.base import ScheduleListener
+from aioscheduler.store.recurring import EngineStore, ExecutionListener, JobListener
 
 
 class FlakyStore:
     """Passes every verb on to ``store``, unless it is away. Engines get :attr:`verbs`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: EngineStore) -> None:
         self.away = False
         self.calls: Counter[str] = Counter()
         """How often each verb was asked for, also in vain."""
@@ -25,8 +26,8 @@ class FlakyStore:
         self._broken: dict[str, Exception] = {}
 
     @property
-    def verbs(self) -> Store:
-        return cast(Store, self)
+    def verbs(self) -> EngineStore:
+        return cast(EngineStore, self)
 
     @property
     def on_scheduled(self) -> ScheduleListener | None:
@@ -35,6 +36,22 @@ class FlakyStore:
     @on_scheduled.setter
     def on_scheduled(self, listener: ScheduleListener | None) -> None:
         self._store.on_scheduled = listener
+
+    @property
+    def on_execution(self) -> ExecutionListener | None:
+        return self._store.on_execution
+
+    @on_execution.setter
+    def on_execution(self, listener: ExecutionListener | None) -> None:
+        self._store.on_execution = listener
+
+    @property
+    def on_job(self) -> JobListener | None:
+        return self._store.on_job
+
+    @on_job.setter
+    def on_job(self, listener: JobListener | None) -> None:
+        self._store.on_job = listener
 
     def sleep(self) -> None:
         """Go away."""
@@ -55,7 +72,7 @@ class FlakyStore:
 
     def __getattr__(self, verb: str) -> Any:
         real = getattr(self._store, verb)
-        if verb in ("window", "outside_ids"):
+        if verb in ("window", "outside_ids", "job_window", "execution_window", "stalled"):
             return lambda *args: self._iterate(verb, real, args)
         return lambda *args, **kwargs: self._call(verb, real, args, kwargs)
 

@@ -25,7 +25,7 @@ from aioscheduler.errors import InvalidInput, Sentence
 from aioscheduler.store import keys
 from aioscheduler.store.base import Claimed, Decision, Scheduled, Settled, Settlement
 from aioscheduler.store.leases import LEASE
-from aioscheduler.store.recovery import CONFIRM_SECONDS, RECONCILE_SECONDS
+from aioscheduler.store.recovery import _KINDS, CONFIRM_SECONDS, RECONCILE_SECONDS
 from aioscheduler.store.redis import RedisStore
 from tests.support.clock import START, FakeClock
 from tests.support.messages import bury, done, message, outcome, outside_record, release, retry
@@ -37,6 +37,7 @@ ODD_IDS = [
     "x" * 512, "ünï", "a,b=1,", "-", "+inf", "(a", "[a", "0", "message:a", "'; DROP", "\U0010ffff",
 ]  # fmt: skip
 _FIRST_PAGE = 1000
+MESSAGES, _ = _KINDS
 
 
 def ids(*texts: str) -> list[MessageId]:
@@ -735,8 +736,8 @@ class DeliveryLog(StoreSuite):
         for name, kind in story:
             await self.attempt(store, clock, name, kind)
 
-        async def walk(size: int, name: str | None = None, status: OutcomeKind | None = None) -> list[tuple[str, Any]]:
-            found: list[tuple[str, Any]] = []
+        async def walk(size: int, name: str | None = None, status: OutcomeKind | None = None) -> list[tuple[Any, Any]]:
+            found: list[tuple[Any, Any]] = []
             cursor: str | None = None
             while True:
                 page = await store.deliveries(size, cursor, name, status)
@@ -1175,8 +1176,8 @@ class Recovery(StoreSuite):
         await self.put(store, "m")
         claimed = await self.lease(other, clock)  # whoever claims lives
         pairs = [b"m", claimed.lease.encode()]
-        assert await store._give_back("dead", "two", pairs) == 0
-        assert await store._give_back("any", "two", pairs) == 1
+        assert await store._give_back(MESSAGES, "dead", "two", pairs) == 0
+        assert await store._give_back(MESSAGES, "any", "two", pairs) == 1
 
     async def test_a_claim_whose_answer_was_lost_is_given_back(
         self, store: RedisStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
@@ -1279,6 +1280,6 @@ class Recovery(StoreSuite):
         await self.put(store, "m")
         await store.settle(retry(await self.lease(store, clock), after=0, error="no luck"))
         claimed = await self.lease(store, clock)
-        assert await store._give_back("any", "one", [b"m", claimed.lease.encode()]) == 1
+        assert await store._give_back(MESSAGES, "any", "one", [b"m", claimed.lease.encode()]) == 1
         again = await self.lease(store, clock)
         assert (again.attempt, again.failures, again.last_error) == (3, 1, "no luck")

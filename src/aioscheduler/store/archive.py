@@ -15,7 +15,7 @@ from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
 from aioscheduler.store.base import DeadLetter, Delivery, Page, Scheduled
 from aioscheduler.store.calls import END_OF_PREFIX, PAGE, Calls
-from aioscheduler.store.codec import dead_head, decode_dead, decode_delivery, encode
+from aioscheduler.store.codec import EXECUTION_MARK, dead_head, decode_dead, decode_delivery, encode
 from aioscheduler.store.cursors import BAD_CURSOR, cursor_of, open_cursor
 
 
@@ -30,7 +30,7 @@ class Archive(Calls):
             return await self._dead_by_prefix(prefix, reason, limit, place)
         head = b"r\0" + reason.value.encode() + b"\0" if reason else b"t\0"
         rows = await self._newest(keys.DEAD_INDEX, head, limit, place)
-        letters = await self._dead([MessageId(row[len(head) + 14 :].decode()) for row in rows])
+        letters = await self._dead([row[len(head) + 14 :].decode() for row in rows])
         return Page(items=letters, next_cursor=cursor_of(rows[-1].decode()) if len(rows) == limit else None)
 
     async def _newest(self, index: bytes, head: bytes, limit: int, place: bytes | None) -> list[bytes]:
@@ -53,7 +53,7 @@ class Archive(Calls):
             rows = await self._command(
                 "ZRANGEBYLEX", keys.DEAD_INDEX, start, b"(" + head + END_OF_PREFIX, "LIMIT", 0, limit
             )
-            for letter in await self._dead([MessageId(row[2:].decode()) for row in rows]):
+            for letter in await self._dead([row[2:].decode() for row in rows]):
                 if reason is None or letter.reason is reason:
                     found.append(letter)
                     if len(found) == limit:
@@ -62,7 +62,7 @@ class Archive(Calls):
                 return Page(items=found, next_cursor=None)
             start = b"(" + rows[-1]
 
-    async def _dead(self, ids: Sequence[MessageId]) -> list[DeadLetter]:
+    async def _dead(self, ids: Sequence[str]) -> list[DeadLetter]:
         if not ids:
             return []
         letters = await self._command("HMGET", keys.DEAD, *ids)
@@ -73,7 +73,7 @@ class Archive(Calls):
         ]
 
     async def dead_letter(self, message_id: MessageId) -> DeadLetter | None:
-        found = await self._dead([message_id])
+        found = await self._dead([message_id, EXECUTION_MARK + message_id.lower()])
         return found[0] if found else None
 
     async def replay(self, letter: DeadLetter, message: Message, fire_at: datetime) -> Scheduled | None:
@@ -91,7 +91,10 @@ class Archive(Calls):
         return Scheduled.EXISTS if code == 0 else None
 
     async def discard(self, message_id: MessageId) -> bool:
-        return bool(await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], ["", message_id]))
+        for member in (message_id, EXECUTION_MARK + message_id.lower()):
+            if await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], ["", member]):
+                return True
+        return False
 
     async def forget_dead(self, before: datetime, limit: int = PAGE) -> int:
         before_ms = to_ms(before)
@@ -102,12 +105,22 @@ class Archive(Calls):
         return int(await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], [before_ms, *ids]))
 
     async def deliveries(
-        self, limit: int, cursor: str | None, message_id: str | None = None, status: OutcomeKind | None = None
+        self,
+        limit: int,
+        cursor: str | None,
+        message_id: str | None = None,
+        status: OutcomeKind | None = None,
+        job_id: str | None = None,
     ) -> Page[Delivery]:
         place = open_cursor(cursor, str)[0] if cursor else None
-        if message_id is None and status is None:
+        if message_id is not None:
+            head = f"m\0{message_id}\0".encode()
+        elif job_id is not None:
+            head = f"j\0{job_id}\0".encode()
+        elif status is not None:
+            head = f"s\0{status.value}\0".encode()
+        else:
             return await self._all_deliveries(limit, place)
-        head = f"m\0{message_id}\0".encode() if message_id is not None else f"s\0{status.value}\0".encode()  # type: ignore[union-attr]
         found: list[Delivery] = []
         at = place.encode() if place else None
         while True:

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Generic, NewType, Protocol, TypeVar
 
-from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
+from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Outcome, OutcomeKind
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus
 from aioscheduler.domain.target import Destination
 
@@ -76,14 +76,15 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message that will not be attempted any more.
+    """A message, or an execution of a job, that will not be attempted any more.
 
-    ``message`` is ``None`` for a record that nobody can parse; ``record`` always holds its bytes.
+    ``message`` is ``None`` for a record that nobody can parse, and for an execution; ``record`` always holds the bytes.
     """
 
-    id: MessageId
+    id: MessageId | ExecutionId
     record: bytes
     message: Message | None
+    execution: Execution | None = None
     reason: DeadReason
     attempts: int
     last_error: str | None
@@ -94,11 +95,14 @@ class DeadLetter:
 class Delivery:
     """One line of the delivery log: an attempt that has ended. Instants in UTC; ``lateness_ms`` is against ``due_at``.
 
-    ``scheduled_for`` is the instant the message asked for, ``due_at`` when this attempt was due.
+    Of a message, or of an execution of a job. ``scheduled_for`` is the instant the message asked for, or the fire time,
+    ``due_at`` when this attempt was due.
     """
 
     id: str
-    message_id: MessageId
+    message_id: MessageId | None
+    job_id: str | None = None
+    execution_id: str | None = None
     attempt: int
     status: OutcomeKind
     scheduled_for: datetime
@@ -220,7 +224,7 @@ class StoreReport:
 class ScheduleListener(Protocol):
     """Told of every message this replica scheduled, once the store has said yes."""
 
-    def __call__(self, message_id: MessageId, due_ms: int, destination: Destination) -> None: ...
+    def __call__(self, message_id: MessageId, due_ms: int, destination: Destination, /) -> None: ...
 
 
 class Store(Protocol):
@@ -286,14 +290,14 @@ class Store(Protocol):
     async def dead_letters(
         self, limit: int, cursor: str | None, prefix: str = "", reason: DeadReason | None = None
     ) -> Page[DeadLetter]:
-        """Return dead letters, the latest first; with ``prefix`` in order of their ids.
+        """Return dead letters, the latest first; with ``prefix`` those of messages only, in order of their ids.
 
         :raises InvalidInput: the cursor is none of ours
         """
         ...
 
     async def dead_letter(self, message_id: MessageId) -> DeadLetter | None:
-        """Return one dead letter."""
+        """Return one dead letter; where no message has the id, that of the execution that has."""
         ...
 
     async def replay(self, letter: DeadLetter, message: Message, fire_at: datetime) -> Scheduled | None:
@@ -304,7 +308,7 @@ class Store(Protocol):
         ...
 
     async def discard(self, message_id: MessageId) -> bool:
-        """Delete a dead letter; ``False`` when there is none."""
+        """Delete a dead letter, found as by :meth:`dead_letter`; ``False`` when there is none."""
         ...
 
     async def forget_dead(self, before: datetime) -> int:
@@ -312,9 +316,14 @@ class Store(Protocol):
         ...
 
     async def deliveries(
-        self, limit: int, cursor: str | None, message_id: str | None = None, status: OutcomeKind | None = None
+        self,
+        limit: int,
+        cursor: str | None,
+        message_id: str | None = None,
+        status: OutcomeKind | None = None,
+        job_id: str | None = None,
     ) -> Page[Delivery]:
-        """Return the log, newest end first.
+        """Return the log, newest end first: of a message, of a job, or of everything.
 
         :raises InvalidInput: the cursor is none of ours
         """

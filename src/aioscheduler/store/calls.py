@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import Redis
@@ -23,7 +23,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from aioscheduler.clock import Clock
+from aioscheduler.clock import Clock, to_ms
 from aioscheduler.domain.message import Message
 from aioscheduler.errors import Sentence, StoreUnavailable
 from aioscheduler.store.base import Found, ScheduleListener
@@ -87,6 +87,8 @@ class Setup:
     zone: tzinfo
     replica: str
     delivery_log_size: int
+    executions_per_job: int
+    bot_lease_ms: int
 
 
 class Calls:
@@ -124,6 +126,21 @@ class Calls:
         with translated():
             async with asyncio.timeout(CALL_TIMEOUT):
                 return await asyncio.gather(*(self._channel(*command) for command in commands))
+
+    async def _due_until(self, due: bytes, until: datetime, limit: int) -> AsyncIterator[Sequence[tuple[int, bytes]]]:
+        """Yield ``(due_ms, member)`` of a set, earliest first, at most ``limit``, in pages."""
+        until_ms = to_ms(until)
+        place: tuple[int, bytes] = (-(2**53), b"")
+        while limit > 0:
+            size = min(limit, PAGE)
+            rows = await self._run("page", [due], [place[0], place[1], size, until_ms])
+            entries = [(int(float(rows[i + 1])), rows[i]) for i in range(0, len(rows), 2)]
+            if entries:
+                yield entries
+            if len(entries) < size:
+                return
+            place = entries[-1]
+            limit -= size
 
     async def _transaction(self, *commands: tuple[Any, ...]) -> list[Any]:
         with translated():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Final
@@ -16,8 +17,9 @@ from typing import Final
 import orjson
 
 from aioscheduler.clock import from_ms
-from aioscheduler.domain.execution import DeadReason, OutcomeKind
+from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, OutcomeKind
 from aioscheduler.domain.instant import parse_instant
+from aioscheduler.domain.job import JobId
 from aioscheduler.domain.jsontext import raw_member
 from aioscheduler.domain.message import (
     Message,
@@ -31,7 +33,10 @@ from aioscheduler.domain.retry import check_retry
 from aioscheduler.domain.target import WebhookTarget, check_headers, check_method, check_url
 from aioscheduler.errors import InvalidInput, Sentence
 from aioscheduler.store.base import DeadLetter, Delivery
+from aioscheduler.store.jobcodec import decode_execution
 
+#: How the place of an execution among the dead letters begins: no message's id can.
+EXECUTION_MARK: Final = "\0"
 TAIL_LENGTH: Final = 27
 _TAIL_VERSION = slice(-18, -8)
 _TAIL = re.compile(rb',"_aio":"([-\w]{10})([0-9a-f]{6})"\}', re.ASCII)
@@ -176,20 +181,23 @@ def encode_dead(
     return dead_head(dead_at_ms, reason) + meta + b"\n" + record
 
 
-def decode_dead(message_id: MessageId, letter: bytes, zone: tzinfo) -> DeadLetter:
-    """Read what :func:`encode_dead` wrote."""
+def decode_dead(member: str, letter: bytes, zone: tzinfo) -> DeadLetter:
+    """Read what :func:`encode_dead` wrote, or a letter about an execution, whose ``member`` begins with a NUL."""
     head, _, record = letter.partition(b"\n")
     at, reason, meta_text = head.split(b" ", 2)
     meta = orjson.loads(meta_text)
-    message: Message | None
-    try:
-        message = decode(message_id, record, Version(meta["version"]), zone)
-    except (InvalidInput, UnicodeDecodeError):
-        message = None
+    message: Message | None = None
+    execution: Execution | None = None
+    if member.startswith(EXECUTION_MARK):
+        execution = decode_execution(ExecutionId(member[1:]), JobId(meta["job"]), record)
+    else:
+        with suppress(InvalidInput, UnicodeDecodeError):
+            message = decode(MessageId(member), record, Version(meta["version"]), zone)
     return DeadLetter(
-        id=message_id,
+        id=MessageId(member) if execution is None else execution.id,
         record=record,
         message=message,
+        execution=execution,
         reason=DeadReason(reason.decode()),
         attempts=meta["attempts"],
         last_error=meta["error"],
@@ -213,18 +221,22 @@ def encode_delivery(delivery: Delivery) -> bytes:
             round(delivery.duration_ms, 3),
             delivery.response_code,
             delivery.error,
+            *(() if delivery.execution_id is None else (delivery.execution_id,)),
         )
     )
 
 
 def decode_delivery(line_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
     """Read what :func:`encode_delivery` wrote."""
-    attempt, scheduled, due, claimed, started, sent, answered, finished, late, took, code, error = orjson.loads(
-        fields[b"d"]
+    attempt, scheduled, due, claimed, started, sent, answered, finished, late, took, code, error, *execution = (
+        orjson.loads(fields[b"d"])
     )
+    message_id, job_id = fields.get(b"m"), fields.get(b"j")
     return Delivery(
         id=line_id.decode(),
-        message_id=MessageId(fields[b"m"].decode()),
+        message_id=None if message_id is None else MessageId(message_id.decode()),
+        job_id=None if job_id is None else job_id.decode(),
+        execution_id=execution[0] if execution else None,
         attempt=attempt,
         status=OutcomeKind(fields[b"s"].decode()),
         scheduled_for=_instant(scheduled),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from aioscheduler.domain.job import JobId, Owner
 from aioscheduler.domain.message import MessageId
 
 #: Where the keys of outside writers, and our own records, begin.
@@ -22,18 +23,34 @@ LEASED: Final = b"aioscheduler:messages:leased"
 STATE: Final = b"aioscheduler:messages:state"
 #: zset, all scores 0: the ids of all live messages in lexicographic order.
 INDEX: Final = b"aioscheduler:messages:index"
-#: hash, id -> ``<dead at ms> <reason> <JSON>\n<record>``.
+#: hash, id -> ``<dead at ms> <reason> <JSON>\n<record>``; that of an execution has its id after a NUL, which no
+#: message's can have.
 DEAD: Final = b"aioscheduler:dead"
 #: zset, all scores 0: for each dead letter ``t\0<dead at>\0<id>``, ``r\0<reason>\0<dead at>\0<id>`` and ``i\0<id>``.
 DEAD_INDEX: Final = b"aioscheduler:dead:index"
-#: stream: the delivery log; fields ``m`` message id, ``s`` status, ``d`` JSON.
+#: stream: the delivery log; fields ``m`` message id or ``j`` job id, ``s`` status, ``d`` JSON.
 DELIVERIES: Final = b"aioscheduler:deliveries"
-#: zset, all scores 0: for each line of the log ``m\0<id>\0<line>`` and ``s\0<status>\0<line>``.
+#: zset, all scores 0: for each line of the log ``m\0<id>\0<line>`` or ``j\0<id>\0<line>``, and ``s\0<status>\0<line>``.
 DELIVERIES_INDEX: Final = b"aioscheduler:deliveries:index"
 #: hash, name -> count: the whole deployment's counters.
 COUNTERS: Final = b"aioscheduler:counters"
 #: set: the ids of all replicas that ever said they live and were not yet found dead.
 REPLICAS: Final = b"aioscheduler:replicas"
+
+#: Where the records of jobs begin.
+JOB_PREFIX: Final = b"aioscheduler:job:"
+#: zset, job id -> next fire time in ms: the enabled jobs.
+JOBS_DUE: Final = b"aioscheduler:jobs:due"
+#: hash, job id -> ``<ms> <status> <error>``: when the last run was made, and how its latest execution to end did.
+JOBS_LAST: Final = b"aioscheduler:jobs:last"
+#: zset, reference -> due time in ms: executions that nobody has leased and that wait for nothing but their time.
+EXECUTIONS_DUE: Final = b"aioscheduler:executions:due"
+#: hash, reference -> lease, as that of a message.
+EXECUTIONS_LEASED: Final = b"aioscheduler:executions:leased"
+#: hash, reference -> ``<claims> 0 - - ``: only executions whose attempt was cut short.
+EXECUTIONS_STATE: Final = b"aioscheduler:executions:state"
+#: The owner under which the jobs of all accounts are listed.
+ACCOUNTS: Final = Owner("accounts")
 
 
 def record(message_id: str) -> bytes:
@@ -58,3 +75,57 @@ def heartbeat(replica: str) -> bytes:
 def probe(replica: str) -> bytes:
     """Return the key a replica writes and reads back to see that the store works: a string with an expiry."""
     return b"aioscheduler:probe:" + replica.encode()
+
+
+def job(job_id: str) -> bytes:
+    """Return the key of a job's record: a string, ``<version> <max instances> <JSON>``."""
+    return JOB_PREFIX + job_id.encode()
+
+
+def job_id_of(key: bytes) -> JobId:
+    """Return the id a job's key stands for."""
+    return JobId(key[len(JOB_PREFIX) :].decode("utf-8", "replace"))
+
+
+def jobs_of(owner: str, enabled: bool | None = None) -> bytes:
+    """Return the key of an owner's jobs, or of the enabled or disabled ones: a zset, job id -> creation in ms."""
+    kind = "" if enabled is None else ":enabled" if enabled else ":disabled"
+    return f"aioscheduler:jobs:of:{owner}{kind}".encode()
+
+
+def webhooks(job_id: str) -> bytes:
+    """Return the key of a job's webhooks: a hash, webhook id -> JSON."""
+    return b"aioscheduler:webhooks:" + job_id.encode()
+
+
+def executions(job_id: str) -> bytes:
+    """Return the key of a job's executions: a hash, id -> ``o`` or ``e`` (open, ended) and JSON; ``b<id>`` -> what the
+    webhook answered."""
+    return b"aioscheduler:executions:" + job_id.encode()
+
+
+def history(job_id: str) -> bytes:
+    """Return the key of a job's history: a zset, all scores 0, for each execution ``t\\0<created>\\0<id>``, and
+    ``<status>\\0<created>\\0<id>`` when it has ended, ``o\\0<created>\\0<reference>`` before."""
+    return b"aioscheduler:history:" + job_id.encode()
+
+
+def runs(job_id: str) -> bytes:
+    """Return the key of a job's runs that go on: a hash, fire time in ms -> how many webhooks are not done."""
+    return b"aioscheduler:runs:" + job_id.encode()
+
+
+def waiting(job_id: str) -> bytes:
+    """Return the key of a job's runs that wait for their turn: a list of ``<m or s> <fire time> <reference> …``, made
+    by hand or by the schedule."""
+    return b"aioscheduler:waiting:" + job_id.encode()
+
+
+def owner_counters(owner: str) -> bytes:
+    """Return the key of an owner's counters: a hash, name -> count."""
+    return b"aioscheduler:counters:" + owner.encode()
+
+
+def bot_memory(bot: str) -> bytes:
+    """Return the key of what a bot remembers: a hash."""
+    return b"aioscheduler:bot:" + bot.encode()

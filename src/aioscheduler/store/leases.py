@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -40,11 +41,12 @@ class Leases(Outside):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._log_size = setup.delivery_log_size
+        self._bot_lease_ms = setup.bot_lease_ms
         self._settle = Batcher(self._settle_batch, BATCH, weigh=lambda item: len(item[0].claimed.record))
         self._claims = 0
         self._claiming: set[int] = set()
         #: With their ids: what one claim leased for one time has the same lease.
-        self._held: set[tuple[MessageId, Lease]] = set()
+        self._held: set[tuple[str, Lease]] = set()
         self._reconcile_at = float("-inf")
 
     async def destinations(self, ids: Sequence[MessageId]) -> Sequence[Destination | None]:
@@ -56,9 +58,7 @@ class Leases(Outside):
 
     async def claim(self, ids: Sequence[MessageId], now: datetime) -> Sequence[Claimed]:
         now_ms = int(now.timestamp() * 1000)
-        self._claims = number = self._claims + 1
-        self._claiming.add(number)
-        try:
+        with self._claim_of() as number:
             rows = await self._run(
                 "claim",
                 [
@@ -68,11 +68,6 @@ class Leases(Outside):
                 ],
                 [now_ms, f"{self._replica}:{number}", now_ms + int(LEASE.total_seconds() * 1000), HEARTBEAT_MS, *ids],
             )
-        except BaseException:
-            self._reconcile_at = float("-inf")  # nobody knows whether the claim was made
-            raise
-        finally:
-            self._claiming.discard(number)
         claimed: list[Claimed] = []
         changed: list[tuple[MessageId, bytes]] = []
         for i in range(0, len(rows), 5):
@@ -89,6 +84,19 @@ class Leases(Outside):
             except StoreUnavailable:
                 self._reconcile_at = float("-inf")  # their leases go back, the others' attempts must not wait for that
         return claimed
+
+    @contextmanager
+    def _claim_of(self) -> Iterator[int]:
+        """Number a claim."""
+        self._claims = number = self._claims + 1
+        self._claiming.add(number)
+        try:
+            yield number
+        except BaseException:
+            self._reconcile_at = float("-inf")  # nobody knows whether the claim was made
+            raise
+        finally:
+            self._claiming.discard(number)
 
     def _claimed(
         self, message_id: MessageId, lease: bytes, due: bytes, state_text: bytes, record: bytes, now: datetime

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import orjson
 
-from aioscheduler.clock import from_ms, to_ms
+from aioscheduler.clock import from_ms
 from aioscheduler.domain.message import MessageId
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
@@ -140,15 +140,5 @@ class Lists(Messages):
         )
 
     async def window(self, until: datetime, limit: int) -> AsyncIterator[Sequence[tuple[int, MessageId]]]:
-        until_ms = to_ms(until)
-        place: tuple[int, str] = (-(2**53), "")
-        while limit > 0:
-            size = min(limit, PAGE)
-            rows = await self._run("page", [keys.DUE], [place[0], place[1], size, until_ms])
-            entries = [(int(float(rows[i + 1])), MessageId(rows[i].decode())) for i in range(0, len(rows), 2)]
-            if entries:
-                yield entries
-            if len(entries) < size:
-                return
-            place = entries[-1]
-            limit -= size
+        async for page in self._due_until(keys.DUE, until, limit):
+            yield [(due_ms, MessageId(raw.decode())) for due_ms, raw in page]

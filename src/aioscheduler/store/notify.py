@@ -8,7 +8,7 @@ was missed while it reconnected.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError, ResponseError
 
+from aioscheduler.domain.job import JobId
 from aioscheduler.domain.message import MessageId
 from aioscheduler.store import keys
 from aioscheduler.store.echoes import Echoes
@@ -43,8 +44,16 @@ class Subscribed:
     """Whether the server sends notifications at all; some managed ones refuse to."""
 
 
+@dataclass(frozen=True, slots=True)
+class JobsChanged:
+    """Jobs that others wrote or deleted."""
+
+    ids: Sequence[JobId]
+
+
 class Notifications:
-    """After :meth:`start`, iterate to get :class:`Subscribed` and lists of ids that others wrote or deleted."""
+    """After :meth:`start`, iterate to get :class:`Subscribed`, lists of ids of messages that others wrote or deleted,
+    and :class:`JobsChanged`."""
 
     def __init__(self, redis: Redis, database: int, echoes: Echoes) -> None:
         self.connected = False
@@ -54,6 +63,7 @@ class Notifications:
         self._warned = False
         self._subscribed: Subscribed | None = None
         self._ids: dict[MessageId, None] = {}
+        self._jobs: dict[JobId, None] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         echoes.mistaken = self._hint
@@ -71,17 +81,21 @@ class Notifications:
                 task.cancel()
                 await asyncio.wait({task}, timeout=_CANCEL_AGAIN)
 
-    async def __aiter__(self) -> AsyncIterator[Subscribed | list[MessageId]]:
+    async def __aiter__(self) -> AsyncIterator[Subscribed | list[MessageId] | JobsChanged]:
         while True:
             await self._wake.wait()
             self._wake.clear()
             if self._subscribed is not None:
                 subscribed, self._subscribed = self._subscribed, None
                 yield subscribed
-            if self._ids:
+            if self._ids or self._jobs:
                 await asyncio.sleep(GATHER)
+            if self._ids:
                 ids, self._ids = list(self._ids), {}
                 yield ids
+            if self._jobs:
+                jobs, self._jobs = list(self._jobs), {}
+                yield JobsChanged(jobs)
 
     async def _run(self) -> None:
         failures = 0
@@ -109,7 +123,8 @@ class Notifications:
         async with asyncio.timeout(CALL_TIMEOUT):
             await connection.connect()  # type: ignore[no-untyped-call]
             has = await self._switch_on(connection)
-            await connection.send_command("PSUBSCRIBE", self._prefix + keys.RECORD_PREFIX + b"*")
+            patterns = [self._prefix + prefix + b"*" for prefix in (keys.RECORD_PREFIX, keys.JOB_PREFIX)]
+            await connection.send_command("PSUBSCRIBE", *patterns)
             # The client has no public way to hand over the stream; it is only read, and only after its own handshake.
             reader = connection._reader
             if reader is None:
@@ -173,7 +188,10 @@ class Notifications:
             self._hint(key)
 
     def _hint(self, key: bytes) -> None:
-        if (message_id := message_id_of(key)) is not None:
+        if key.startswith(keys.JOB_PREFIX):
+            self._jobs[keys.job_id_of(key)] = None
+            self._wake.set()
+        elif (message_id := message_id_of(key)) is not None:
             self._ids[message_id] = None
             self._wake.set()
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from aioscheduler.clock import to_ms
-from aioscheduler.domain.message import MessageId
 from aioscheduler.store import keys
 from aioscheduler.store.base import Lease, Recovered
 from aioscheduler.store.calls import PAGE, Setup
@@ -18,6 +17,20 @@ CONFIRM_SECONDS: Final = 1.5
 CONTINUOUS_SECONDS: Final = 1.2
 #: How often all leases are looked through without a dead replica as the reason, in seconds.
 RECONCILE_SECONDS: Final = 5.0
+
+
+class _Kind(NamedTuple):
+    """Where the entries of one kind stand."""
+
+    due: bytes
+    leased: bytes
+    state: bytes
+
+
+_KINDS: Final = (
+    _Kind(keys.DUE, keys.LEASED, keys.STATE),
+    _Kind(keys.EXECUTIONS_DUE, keys.EXECUTIONS_LEASED, keys.EXECUTIONS_STATE),
+)
 
 
 class Recovery(Leases):
@@ -54,7 +67,12 @@ class Recovery(Leases):
         if not dead and moment < self._reconcile_at:
             return Recovered(departed=departed)
         self._reconcile_at = moment + RECONCILE_SECONDS
-        leases = await self._give_back_all(dead, others, to_ms(now))
+        leases = 0
+        for kind in _KINDS:
+            leases += await self._give_back_all(kind, dead, others, to_ms(now))
+        for replica in dead:
+            await self._command("SREM", keys.REPLICAS, replica)
+            self._missing_since.pop(replica, None)
         return Recovered(leases=leases, departed=departed)
 
     async def _dead_replicas(self, others: set[str], moment: float) -> set[str]:
@@ -65,20 +83,20 @@ class Recovery(Leases):
         self._missing_since = {name: self._missing_since.get(name, moment) for name in missing}
         return {name for name, since in self._missing_since.items() if moment - since >= CONFIRM_SECONDS}
 
-    async def _give_back_all(self, dead: set[str], others: set[str], now_ms: int) -> int:
+    async def _give_back_all(self, kind: _Kind, dead: set[str], others: set[str], now_ms: int) -> int:
         """Look through all leases; there are never more than the replicas have slots."""
         # A claim made while this looks is none of its business: its lease may be seen here before its answer is.
         claiming = min(self._claiming, default=self._claims + 1)
         of_dead: dict[str, list[bytes]] = {replica: [] for replica in dead}
         lost: list[bytes] = []
         unknown: set[str] = set()
-        for raw_id, raw_lease in (await self._command("HGETALL", keys.LEASED)).items():
-            replica, number, _, _, until = raw_lease.decode().split(":")
+        for raw_id, raw_lease in (await self._command("HGETALL", kind.leased)).items():
+            replica, number, _, _, until, *_ = raw_lease.decode().split(":")
             if replica in of_dead:
                 of_dead[replica] += (raw_id, raw_lease)
             elif replica == self._replica:
                 # The answer to a claim was lost: nobody will ever settle it.
-                if int(number) < claiming and (MessageId(raw_id.decode()), Lease(raw_lease.decode())) not in self._held:
+                if int(number) < claiming and (raw_id.decode(), Lease(raw_lease.decode())) not in self._held:
                     lost += (raw_id, raw_lease)
             elif int(until) < now_ms:
                 lost += (raw_id, raw_lease)
@@ -87,19 +105,17 @@ class Recovery(Leases):
         if unknown:
             # Claimed in the very moment of its farewell: from now on it is watched like the others.
             await self._command("SADD", keys.REPLICAS, *unknown)
-        recovered = await self._give_back("any", self._replica, lost)
+        recovered = await self._give_back(kind, "any", self._replica, lost)
         for replica, theirs in of_dead.items():
-            recovered += await self._give_back("dead", replica, theirs)
-            await self._command("SREM", keys.REPLICAS, replica)
-            self._missing_since.pop(replica, None)
+            recovered += await self._give_back(kind, "dead", replica, theirs)
         return recovered
 
-    async def _give_back(self, mode: str, holder: str, pairs: list[bytes]) -> int:
+    async def _give_back(self, kind: _Kind, mode: str, holder: str, pairs: list[bytes]) -> int:
         recovered = 0
         for start in range(0, len(pairs), PAGE):
             recovered += await self._run(
                 "recover",
-                [keys.DUE, keys.LEASED, keys.STATE, keys.COUNTERS, keys.heartbeat(holder)],
+                [kind.due, kind.leased, kind.state, keys.COUNTERS, keys.heartbeat(holder)],
                 [mode, *pairs[start : start + PAGE]],
             )
         return recovered

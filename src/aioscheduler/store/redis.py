@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 
 from redis.asyncio import Redis
 
@@ -18,11 +18,12 @@ from aioscheduler.store.keys import message_id_of
 from aioscheduler.store.lists import Lists
 from aioscheduler.store.recovery import Recovery
 from aioscheduler.store.report import report
+from aioscheduler.store.runs import Runs
 
 __all__ = ["CALL_TIMEOUT", "RedisStore", "message_id_of", "translated"]
 
 
-class RedisStore(Lists, Archive, Recovery):
+class RedisStore(Lists, Archive, Recovery, Runs):
     """The store on Redis 6.2 or later, or Valkey. Its verbs stand in the modules of its bases."""
 
     def __init__(
@@ -33,10 +34,21 @@ class RedisStore(Lists, Archive, Recovery):
         zone: tzinfo,
         replica: str,
         delivery_log_size: int = 100_000,
+        executions_per_job: int = 1000,
+        bot_timeout: timedelta = timedelta(minutes=15),
         kind: str = "redis",
     ) -> None:
         super().__init__(
-            Setup(redis=redis, clock=clock, zone=zone, replica=replica, delivery_log_size=delivery_log_size)
+            Setup(
+                redis=redis,
+                clock=clock,
+                zone=zone,
+                replica=replica,
+                delivery_log_size=delivery_log_size,
+                executions_per_job=executions_per_job,
+                # As with the longest attempt of a webhook: a minute more.
+                bot_lease_ms=int((bot_timeout + timedelta(minutes=1)).total_seconds() * 1000),
+            )
         )
         self.kind = kind
 
@@ -59,3 +71,5 @@ class RedisStore(Lists, Archive, Recovery):
         """Wait until no batch is on its way."""
         await self._schedule.drain()
         await self._settle.drain()
+        await self._write_job.drain()
+        await self._settle_run.drain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from functools import cache
@@ -49,9 +50,19 @@ class Script:
             return await send("EVAL", self._source, len(keys), *keys, *args)
 
 
+_LUA = resources.files("aioscheduler.store") / "lua"
+#: The line by which a script asks for functions that several share.
+_INCLUDE = re.compile(r"^-- include (.+)$", re.MULTILINE)
+
+
 def source(name: str) -> str:
-    """Return a script's text."""
-    return (resources.files("aioscheduler.store") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    """Return a script's text, the functions it shares with others put in."""
+    text = (_LUA / f"{name}.lua").read_text(encoding="utf-8")
+    return _INCLUDE.sub(lambda match: "\n".join(_shared(part) for part in match[1].split(", ")), text)
+
+
+def _shared(name: str) -> str:
+    return (_LUA / "shared" / f"{name}.lua").read_text(encoding="utf-8")
 
 
 @cache

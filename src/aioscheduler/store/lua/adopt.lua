@@ -4,6 +4,7 @@
 -- KEYS[8..] string record, one an id
 -- ARGV, five an id: id, record seen, due time in ms, state, dead letter ("" for a good record)
 -- returns a number an id: 1 done, 0 the record is another one by now, 2 another replica was quicker
+-- include letters
 local done, adopted, buried = {}, 0, 0
 -- A full server refuses what adds, not what removes: asked first, it refuses all of it.
 redis.call('HINCRBY', KEYS[5], 'adopted', 0)
@@ -27,15 +28,7 @@ for i = 1, #ARGV / 5 do
       redis.call('HSET', KEYS[3], id, state)
       adopted = adopted + 1
     else
-      local old = redis.call('HGET', KEYS[6], id)
-      if old then
-        local at, why = string.match(old, '^(%d+) (%S+) ')
-        redis.call('ZREM', KEYS[7], 't\0' .. at .. '\0' .. id, 'r\0' .. why .. '\0' .. at .. '\0' .. id)
-      end
-      local at, why = string.match(letter, '^(%d+) (%S+) ')
-      redis.call('HSET', KEYS[6], id, letter)
-      redis.call('ZADD', KEYS[7], 0, 't\0' .. at .. '\0' .. id, 0, 'r\0' .. why .. '\0' .. at .. '\0' .. id,
-        0, 'i\0' .. id)
+      bury(KEYS[6], KEYS[7], id, letter)
       redis.call('DEL', key)
       redis.call('ZREM', KEYS[1], id)
       redis.call('HDEL', KEYS[3], id)

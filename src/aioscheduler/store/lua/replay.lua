@@ -4,15 +4,14 @@
 -- KEYS[8] string record
 -- ARGV[1] id   ARGV[2] head "<dead at> <reason> " of the letter meant   ARGV[3] due time, ms   ARGV[4] record
 -- returns 1 done, 0 a live message has the id, -1 the letter is gone or another one
+-- include letters
 local id = ARGV[1]
 local letter = redis.call('HGET', KEYS[6], id)
 if not letter or string.sub(letter, 1, #ARGV[2]) ~= ARGV[2] then return -1 end
 if redis.call('EXISTS', KEYS[8]) == 1 then return 0 end
-local at, why = string.match(letter, '^(%d+) (%S+) ')
 -- First what a full server refuses, then what it does not.
 redis.call('SET', KEYS[8], ARGV[4])
-redis.call('HDEL', KEYS[6], id)
-redis.call('ZREM', KEYS[7], 't\0' .. at .. '\0' .. id, 'r\0' .. why .. '\0' .. at .. '\0' .. id, 'i\0' .. id)
+unbury(KEYS[6], KEYS[7], id)
 redis.call('ZADD', KEYS[1], ARGV[3], id)
 redis.call('ZADD', KEYS[4], 0, id)
 redis.call('HDEL', KEYS[2], id)

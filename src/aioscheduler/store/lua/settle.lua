@@ -8,21 +8,10 @@
 --   counters as "name=n,name=n,"; a leading "-" in the lease means: sent before, outcome unknown
 -- returns a code a lease: 1 applied, 0 the lease was lost, 2 an outsider changed the record meanwhile,
 --   3 applied, but an outsider had deleted the record
+-- include letters, log
 local codes, counts, logged = {}, {}, 0
 
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
-
-local function bury(id, letter)
-  local old = redis.call('HGET', KEYS[6], id)
-  if old then
-    local at, why = string.match(old, '^(%d+) (%S+) ')
-    redis.call('ZREM', KEYS[7], 't\0' .. at .. '\0' .. id, 'r\0' .. why .. '\0' .. at .. '\0' .. id)
-  end
-  local at, why = string.match(letter, '^(%d+) (%S+) ')
-  redis.call('HSET', KEYS[6], id, letter)
-  redis.call('ZADD', KEYS[7], 0, 't\0' .. at .. '\0' .. id, 0, 'r\0' .. why .. '\0' .. at .. '\0' .. id, 0, 'i\0' .. id)
-  count('dead:' .. why, 1)
-end
 
 -- A full server refuses what adds, not what removes: asked first, it refuses all of it.
 redis.call('HINCRBY', KEYS[5], 'delivered', 0)
@@ -51,7 +40,7 @@ for i = 1, (#ARGV - 1) / 10 do
         if decision == 'done' then
           count('delivered', 1)
         elseif record then
-          bury(id, letter)
+          count('dead:' .. bury(KEYS[6], KEYS[7], id, letter), 1)
         else
           count('deleted', 1)
         end
@@ -63,10 +52,7 @@ for i = 1, (#ARGV - 1) / 10 do
   end
   -- An attempt that was made is logged and counted even when the message was deleted or replaced meanwhile.
   if line ~= '' and (code ~= 0 or not again) then
-    local at = redis.call('XADD', KEYS[8], '*', 'm', id, 's', status, 'd', line)
-    local ms, n = string.match(at, '^(%d+)-(%d+)$')
-    local place = '\0' .. ms .. '-' .. string.format('%06d', n)
-    redis.call('ZADD', KEYS[9], 0, 'm\0' .. id .. place, 0, 's\0' .. status .. place)
+    write_line(KEYS[8], KEYS[9], 'm', id, status, line)
     logged = logged + 1
     for name, n in string.gmatch(names, '([^=,]+)=(-?%d+),') do count(name, tonumber(n)) end
   end
@@ -75,16 +61,5 @@ end
 
 for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[5], name, string.format('%.0f', n)) end
 
-local excess = logged > 0 and redis.call('XLEN', KEYS[8]) - tonumber(ARGV[1]) or 0
-if excess > 0 then
-  -- Two lines out for each one in, so that a log whose length was lowered shrinks without one long script.
-  excess = math.min(excess, 2 * logged + 100)
-  local old = redis.call('XRANGE', KEYS[8], '-', '+', 'COUNT', excess)
-  for _, entry in ipairs(old) do
-    local ms, n = string.match(entry[1], '^(%d+)-(%d+)$')
-    local place = '\0' .. ms .. '-' .. string.format('%06d', n)
-    redis.call('ZREM', KEYS[9], 'm\0' .. entry[2][2] .. place, 's\0' .. entry[2][4] .. place)
-    redis.call('XDEL', KEYS[8], entry[1])
-  end
-end
+trim_log(KEYS[8], KEYS[9], ARGV[1], logged)
 return codes
