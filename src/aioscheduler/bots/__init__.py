@@ -1,0 +1,1 @@
+"""Bots: what a job can run besides webhooks."""
