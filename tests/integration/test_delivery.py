@@ -568,3 +568,36 @@ def test_a_retry_after_that_says_nothing_is_none(value: str | None) -> None:
 def test_no_retry_after_however_absurd_is_negative_or_an_error(value: str) -> None:
     wait = parse_retry_after(value, NOW)
     assert wait is None or timedelta() <= wait <= timedelta(seconds=10**9)
+
+
+# -- what is kept of an answer, and requests that are no webhook's ----------------------
+
+
+async def test_as_much_of_an_answer_is_kept_as_was_asked_for(receiver: Receiver, deliverer: Deliverer) -> None:
+    receiver.script.extend([Answer(body=b"short"), Answer(body=b"x" * 100_000), Answer(body=b"y" * 100_000)])
+    kept = [await deliverer.attempt(ask(receiver.url(), keep_bytes=size)) for size in (65_536, 65_536, 90_000)]
+    assert [outcome.body[:5] + b"..." + str(len(outcome.body)).encode() for outcome in kept] == [
+        b"short...5",
+        b"xxxxx...65536",
+        b"yyyyy...90000",
+    ]
+    assert (await deliverer.attempt(ask(receiver.url()))).body == b""
+
+
+async def test_what_came_of_an_answer_that_breaks_off_is_kept(receiver: Receiver, deliverer: Deliverer) -> None:
+    receiver.script.append(Answer(raw=b"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nhalf"))
+    outcome = await deliverer.attempt(ask(receiver.url(), keep_bytes=100))
+    assert (outcome.response_code, outcome.body) == (500, b"half")
+
+
+async def test_where_a_redirect_leads_is_told_but_not_followed(receiver: Receiver, deliverer: Deliverer) -> None:
+    receiver.script.append(Answer(status=302, headers=[("Location", "/there")]))
+    outcome = await deliverer.attempt(ask(receiver.url()))
+    assert (outcome.kind, outcome.location) == (OutcomeKind.FAILURE, "/there")
+    assert len(receiver.requests) == 1
+
+
+async def test_a_request_that_is_no_webhooks_has_none_of_our_headers(receiver: Receiver) -> None:
+    request = ask(receiver.url(), body=None, method="GET", webhook_id=None, identity=())
+    await deliver(request, signer=Signer([SECRET]))
+    assert sorted(receiver.requests[0].headers) == ["Accept", "Host", "User-Agent"]

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import fakeredis
 from redis.asyncio import Redis
 
-from aioscheduler.domain.execution import Outcome, OutcomeKind
+from aioscheduler.bots.base import Bot
+from aioscheduler.domain.execution import Execution, Outcome, OutcomeKind
+from aioscheduler.domain.job import Job, Owner
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId
 from aioscheduler.domain.retry import BackoffType, RetryPolicy
+from aioscheduler.domain.trigger import Schedule, ScheduleType, trigger_of
+from aioscheduler.engine.bots import BotRunner
 from aioscheduler.engine.decide import Defaults
 from aioscheduler.engine.delivery import Request
 from aioscheduler.engine.dispatcher import Dispatcher
-from aioscheduler.engine.service import Engine
+from aioscheduler.engine.executions import Executions
+from aioscheduler.engine.service import AHEAD_MS, Engine
 from aioscheduler.engine.slots import Slots
 from aioscheduler.store.base import DeadLetter
 from aioscheduler.store.redis import RedisStore
 from tests.support.clock import FakeClock
 from tests.support.flaky import FlakyStore
+from tests.support.jobs import ACCOUNT, job, webhook
 from tests.support.messages import message, outcome
 
 DEFAULTS = Defaults(
@@ -105,6 +111,9 @@ class World:
         defaults: Defaults = DEFAULTS,
         grace_seconds: float = 5,
         dead_letter_ttl: timedelta = timedelta(days=30),
+        execution_ttl: timedelta = timedelta(days=90),
+        bots: Mapping[str, Bot] | None = None,
+        bot_timeout: timedelta = timedelta(minutes=15),
     ) -> None:
         self.redis = redis or fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
         self.clock = clock or FakeClock()
@@ -118,6 +127,18 @@ class World:
             deliverer=self.deliverer,
             slots=Slots(total, per_destination),
             defaults=defaults,
+            executions=Executions(
+                clock=self.clock,
+                deliverer=self.deliverer,
+                bots=BotRunner(
+                    bots=bots or {},
+                    store=self.flaky.verbs,
+                    clock=self.clock,
+                    deliverer=self.deliverer,
+                    time_limit=bot_timeout,
+                ),
+                chance=lambda: 0.0,
+            ),
             chance=lambda: 0.0,
         )
         self.engine = Engine(
@@ -128,6 +149,7 @@ class World:
             window=timedelta(seconds=60),
             window_entries=window_entries,
             dead_letter_ttl=dead_letter_ttl,
+            execution_ttl=execution_ttl,
             shutdown_grace_seconds=grace_seconds,
         )
 
@@ -146,6 +168,44 @@ class World:
         await self.store.schedule(new, ConflictPolicy.REJECT, new.due_at)
         return new
 
+    async def job(
+        self,
+        schedule: str | float = 2.0,
+        *,
+        webhooks: int = 1,
+        owner: Owner = ACCOUNT,
+        enabled: bool = True,
+        **members: Any,
+    ) -> Job:
+        """Create a job with a cron expression, or due every so many seconds; its webhooks go to one URL."""
+        now = self.clock.now()
+        config: dict[str, object]
+        if isinstance(schedule, str):
+            kind, config = ScheduleType.CRON, {"cron_expression": schedule}
+        else:
+            kind, config = ScheduleType.INTERVAL, {"seconds": int(schedule)}
+        new = job(
+            owner=owner,
+            schedule=Schedule(type=kind, config=config, timezone="UTC"),
+            now=now,
+            enabled=enabled,
+            **members,
+        )
+        next_run_at = trigger_of(new.schedule, now).next_after(now) if enabled else None
+        assert await self.store.create_job(new, next_run_at)
+        for _ in range(webhooks):
+            assert await self.store.put_webhook(webhook(new, now=now), new=True)
+        return new
+
+    async def history(self, job: Job, count: int, *, ended: bool = True) -> list[Execution]:
+        """Return a job's executions, oldest first, once there are so many, and none that has not ended."""
+        async with asyncio.timeout(8):
+            while True:
+                found = await self.store.executions(job.id, None, 0, 1000)
+                if len(found.items) >= count and not (ended and any(one.status.is_open for one in found.items)):
+                    return sorted(found.items, key=lambda one: (one.scheduled_for, one.attempt))
+                await asyncio.sleep(0.002)
+
     async def dead(self, message_id: str) -> DeadLetter:
         """Return a dead letter, once it is one."""
         async with asyncio.timeout(8):
@@ -158,6 +218,19 @@ class World:
         async with asyncio.timeout(8):
             while self.engine.in_flight or (await self.store.counts()).messages:
                 await asyncio.sleep(0.002)
+
+    async def rest(self) -> None:
+        """Return once nothing is on its way from the window to an attempt, or half a second has passed."""
+        engine = self.engine
+        for _ in range(500):
+            await asyncio.sleep(0.001)
+            if self.flaky.away:
+                return
+            soon_ms = self.clock.now_ms() + AHEAD_MS
+            heads = (engine._heap.next_due_ms() or soon_ms + 1) - soon_ms, engine._soon.next_due_ms() or soon_ms
+            if heads[0] > 0 and heads[1] > soon_ms - AHEAD_MS and not engine._planner.waiting + self.dispatcher.waiting:
+                await asyncio.sleep(0.001)
+                return
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return once ``condition`` holds."""

@@ -61,16 +61,19 @@ class Request:
     """One attempt to make. Not frozen, like other records: one is made for every attempt, and that costs less.
 
     ``identity`` are headers that say what this is about, such as ``X-Scheduler-Message-Id``; a value that a header
-    cannot carry unharmed travels percent-encoded. ``scheduled_for`` is the instant asked for.
+    cannot carry unharmed travels percent-encoded. ``scheduled_for`` is the instant asked for. Without a ``webhook_id``
+    it is no webhook's: nothing of ours stands in its headers, and it is not signed. ``keep_bytes`` is how much of the
+    answer's body the outcome shall hold.
     """
 
-    webhook_id: str
+    webhook_id: str | None
     target: WebhookTarget
     body: bytes | None
     timeout_seconds: float
     attempt: int
     scheduled_for: datetime
     identity: tuple[tuple[str, str], ...]
+    keep_bytes: int = 0
 
 
 class Deliverer:
@@ -187,14 +190,23 @@ class Deliverer:
         )
         progress.answered_at = self._clock.now()
         progress.status = response.status
+        if 300 <= response.status < 400:
+            progress.location = response.headers.get(hdrs.LOCATION)
         if response.status >= 300:
             progress.retry_after = parse_retry_after(response.headers.get(hdrs.RETRY_AFTER), progress.answered_at)
+        keep = request.keep_bytes
         if response.connection is None:  # the whole answer is there already
+            if keep:
+                progress.body += response.content.read_nowait(keep)
             return
         try:
-            left, content = MAX_ANSWER_BYTES, response.content
+            left, content = max(MAX_ANSWER_BYTES, keep), response.content
             while left > 0 and not content.at_eof():
-                left -= len(await content.readany())
+                chunk = await content.readany()
+                left -= len(chunk)
+                if keep:
+                    progress.body += chunk[:keep]
+                    keep -= min(keep, len(chunk))
         finally:
             response.close()  # no effect on a connection that went back to the pool when the body ended
 
@@ -205,6 +217,8 @@ class Deliverer:
             headers[hdrs.AUTHORIZATION] = authorization
         for name, value in target.headers:
             headers[name] = value
+        if request.webhook_id is None:
+            return headers
         headers[_WEBHOOK_ID] = request.webhook_id
         headers[_WEBHOOK_TIMESTAMP] = str(timestamp)
         if self._signer is not None:
@@ -259,9 +273,11 @@ class _Progress:
     __slots__ = (
         "answered_at",
         "begun",
+        "body",
         "clock",
         "headers",
         "host",
+        "location",
         "permitted",
         "refused",
         "retry_after",
@@ -281,6 +297,8 @@ class _Progress:
         self.status: int | None = None
         self.retry_after: timedelta | None = None
         self.refused: str | None = None
+        self.location: str | None = None
+        self.body = bytearray()
         self.permitted = False
         """The guard let at least one address pass, so that trying again may reach it."""
 
@@ -303,6 +321,8 @@ class _Progress:
             error=error,
             retry_after=self.retry_after,
             permanent=permanent,
+            location=self.location,
+            body=bytes(self.body),
         )
 
 

@@ -1,28 +1,40 @@
-"""Claim, deliver, settle: what becomes of a message once it is due."""
+"""Claim, deliver, settle: what becomes of a message, or of an execution, once it is due."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import Final, Protocol
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
 import structlog
 
 from aioscheduler.clock import Clock, to_ms
 from aioscheduler.domain.execution import Outcome, OutcomeKind
+from aioscheduler.domain.job import BOTS, JobId
 from aioscheduler.domain.message import MessageId, webhook_id
 from aioscheduler.domain.target import Destination
 from aioscheduler.engine.decide import Defaults, after_attempt, before_attempt
 from aioscheduler.engine.delivery import Request
+from aioscheduler.engine.executions import Delivers, Executions
 from aioscheduler.engine.slots import Slots
 from aioscheduler.errors import StoreUnavailable
-from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Settled, Settlement, Store
+from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Settled, Settlement
+from aioscheduler.store.recurring import (
+    ClaimedExecution,
+    EngineStore,
+    EntryId,
+    ExecutionRef,
+    ExecutionSettlement,
+    destination_without_webhook,
+)
 
 log = structlog.get_logger(__name__)
+
+S = TypeVar("S", Settlement, ExecutionSettlement)
 
 #: How many messages one claim asks for: at first, and at most.
 FIRST_CLAIM: Final = 4
@@ -35,25 +47,18 @@ _SETTLE_BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 _FULL_AGAIN = timedelta(milliseconds=250)
 
 
-class Delivers(Protocol):
-    """Makes one attempt."""
-
-    async def attempt(self, request: Request) -> Outcome:
-        """Return what came of it; raises nothing but ``CancelledError``."""
-        ...
-
-
 class Dispatcher:
-    """Takes due messages, makes an attempt of each and records its outcome."""
+    """Takes due messages and executions, makes an attempt of each and records its outcome."""
 
     def __init__(
         self,
         *,
-        store: Store,
+        store: EngineStore,
         clock: Clock,
         deliverer: Delivers,
         slots: Slots,
         defaults: Defaults,
+        executions: Executions,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.slots = slots
@@ -61,29 +66,33 @@ class Dispatcher:
         self._clock = clock
         self._deliverer = deliverer
         self._defaults = defaults
-        self._push: Callable[[MessageId, int, Destination], None] = lambda *_: None
+        self._executions = executions
+        self._push: Callable[[EntryId, int, Destination], None] = lambda *_: None
         self._freed: Callable[[], None] = lambda: None
         self._chance = chance
-        self._unknown: dict[MessageId, None] = {}
+        self._unknown: dict[EntryId, None] = {}
         self._attempts: set[asyncio.Task[None]] = set()
+        #: Attempts of jobs' executions, by job.
+        self._of_jobs: dict[JobId, set[asyncio.Task[None]]] = {}
+        self._bots: set[asyncio.Task[None]] = set()
         self._most = FIRST_CLAIM
         self._stopping = False
 
-    def attach(self, push: Callable[[MessageId, int, Destination], None], freed: Callable[[], None]) -> None:
-        """Tell ``push`` of every message that is due again, and ``freed`` when a slot is free again."""
+    def attach(self, push: Callable[[EntryId, int, Destination], None], freed: Callable[[], None]) -> None:
+        """Tell ``push`` of every entry that is due again, and ``freed`` when a slot is free again."""
         self._push, self._freed = push, freed
 
     @property
     def waiting(self) -> int:
-        """How many due messages wait for a slot, or for somebody to look where they go."""
+        """How many due entries wait for a slot, or for somebody to look where they go."""
         return self.slots.waiting + len(self._unknown)
 
-    def due(self, message_id: MessageId, destination: Destination) -> None:
-        """Take up a message that has become due."""
+    def due(self, entry_id: MessageId | ExecutionRef, destination: Destination) -> None:
+        """Take up an entry that has become due."""
         if destination == UNKNOWN:
-            self._unknown[message_id] = None
+            self._unknown[entry_id] = None
         else:
-            self.slots.enqueue(message_id, destination)
+            self.slots.enqueue(entry_id, destination)
 
     async def dispatch(self) -> bool:
         """Claim what has room and begin its attempts; return whether there may be more to do at once.
@@ -100,41 +109,123 @@ class Dispatcher:
             return bool(self._unknown)
         self._most = min(CLAIM_LIMIT, 2 * self._most)
         asked = self._clock.monotonic()
+        messages = [entry_id for entry_id, _ in taken if isinstance(entry_id, str)]
+        executions = [entry_id for entry_id, _ in taken if isinstance(entry_id, ExecutionRef)]
+        claims = [self._claim(messages)] if messages else []
+        if executions:
+            claims.append(self._claim_executions(executions))
         try:
-            claimed = await self._store.claim([message_id for message_id, _ in taken], self._clock.now())
-        except BaseException:
-            for message_id, destination in taken:
+            answers = await asyncio.gather(*claims, return_exceptions=True)
+        finally:
+            for _, destination in taken:
                 self.slots.release(destination)
-                self.slots.enqueue(message_id, destination)
-            raise
-        for _, destination in taken:
-            self.slots.release(destination)
         stale = self._stopping or self._clock.monotonic() - asked > STALE_CLAIM
-        for lease in claimed:
-            self._begin(lease, stale)
+        failure: BaseException | None = None
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                failure = failure or answer
+            else:
+                for lease in answer:
+                    self._begin(lease, stale)
+        if failure is not None:
+            for entry_id, destination in taken:
+                self.slots.enqueue(entry_id, destination)
+            raise failure
         return True
 
-    async def _look_up(self) -> None:
-        ids = list(self._unknown)[:LOOKUP_LIMIT]
-        for message_id, destination in zip(ids, await self._store.destinations(ids), strict=True):
-            self._unknown.pop(message_id, None)
-            # A record that cannot be read has no destination; the claim deals with it.
-            self.slots.enqueue(message_id, destination or UNKNOWN)
+    async def _claim(self, ids: Sequence[MessageId]) -> Sequence[Claimed | ClaimedExecution]:
+        return await self._store.claim(ids, self._clock.now())
 
-    def _begin(self, claimed: Claimed, stale: bool) -> None:
-        destination = claimed.message.target.destination
-        if stale:
-            work = self._settle(Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False))
-        elif not self.slots.room(destination):
+    async def _claim_executions(self, refs: Sequence[ExecutionRef]) -> Sequence[Claimed | ClaimedExecution]:
+        return await self._store.claim_executions(refs, self._clock.now())
+
+    async def _look_up(self) -> None:
+        entries = list(self._unknown)[:LOOKUP_LIMIT]
+        for entry_id, destination in zip(entries, await self.destinations(entries), strict=True):
+            self._unknown.pop(entry_id, None)
+            # A record that cannot be read has no destination; the claim deals with it.
+            self.slots.enqueue(entry_id, destination or UNKNOWN)
+
+    async def destinations(self, entries: Sequence[EntryId]) -> Sequence[Destination | None]:
+        """Return where entries go; ``None`` where nobody knows.
+
+        :raises StoreUnavailable:
+        """
+        messages = [entry for entry in entries if isinstance(entry, str)]
+        executions = [entry for entry in entries if isinstance(entry, ExecutionRef)]
+        known: dict[EntryId, Destination | None] = {}
+        if messages:
+            known.update(zip(messages, await self._store.destinations(messages), strict=True))
+        if executions:
+            known.update(zip(executions, await self._store.execution_destinations(executions), strict=True))
+        return [known.get(entry) for entry in entries]
+
+    def _begin(self, claimed: Claimed | ClaimedExecution, stale: bool) -> None:
+        destination = _destination(claimed)
+        again: datetime | None = None
+        begins = not stale
+        if begins and not self.slots.room(destination):
             # Replaced by one that goes elsewhere since we last looked.
             again = self._clock.now() + _FULL_AGAIN
-            work = self._settle(Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False, retry_at=again))
-        else:
+            begins = False
+        if isinstance(claimed, ClaimedExecution):
+            work = self._execute(claimed) if begins else self._give_back(claimed)
+        elif begins:
             work = self._attempt(claimed)
+        else:
+            work = self._settle(Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False, retry_at=again))
         self.slots.occupy(destination)
         task = asyncio.get_running_loop().create_task(work)
         self._attempts.add(task)
         task.add_done_callback(self._attempts.discard)
+        if isinstance(claimed, ClaimedExecution):
+            self._note_job(claimed.ref.job_id, task)
+            if claimed.ref.owner == BOTS:
+                self._bots.add(task)
+                task.add_done_callback(self._bots.discard)
+
+    def _note_job(self, job_id: JobId, task: asyncio.Task[None]) -> None:
+        tasks = self._of_jobs.setdefault(job_id, set())
+        tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if not tasks:
+                self._of_jobs.pop(job_id, None)
+
+        task.add_done_callback(ended)
+
+    def cut_short(self, job_id: JobId) -> None:
+        """End what goes on for a job that was deleted."""
+        for task in list(self._of_jobs.get(job_id, ())):
+            task.cancel()
+
+    async def _execute(self, claimed: ClaimedExecution) -> None:
+        try:
+            settlement = await self._executions.attempt(claimed)
+        except asyncio.CancelledError:
+            # Our own stop cut it short, or its job was deleted.
+            settlement = ExecutionSettlement(claimed=claimed, final=None)
+        await self._settle_execution(settlement)
+
+    async def _give_back(self, claimed: ClaimedExecution) -> None:
+        await self._settle_execution(ExecutionSettlement(claimed=claimed, final=None, begun=False))
+
+    async def _settle_execution(self, settlement: ExecutionSettlement) -> None:
+        claimed = settlement.claimed
+        destination = _destination(claimed)
+        try:
+            settled = await self._patiently(settlement, self._store.settle_execution)
+        finally:
+            self.slots.release(destination, finished=settlement.begun)
+            self._freed()
+        if settled is not Settled.APPLIED:
+            return
+        following = settlement.following
+        if following is not None and following.due_at is not None:
+            self._push(claimed.ref._replace(id=following.id), to_ms(following.due_at), destination)
+        elif settlement.final is None:
+            self._push(claimed.ref, to_ms(claimed.due_at), destination)
 
     async def _attempt(self, claimed: Claimed) -> None:
         message = claimed.message
@@ -181,28 +272,34 @@ class Dispatcher:
         claimed = settlement.claimed
         destination = claimed.message.target.destination
         try:
-            settled = await self._settle_patiently(settlement)
+            settled = await self._patiently(settlement, self._store.settle)
         finally:
             self.slots.release(destination, finished=settlement.begun)
             self._freed()
         if settled is Settled.APPLIED and settlement.decision in (Decision.RETRY, Decision.RELEASE):
             self._push(claimed.message.id, to_ms(settlement.retry_at or claimed.due_at), destination)
 
-    async def _settle_patiently(self, settlement: Settlement) -> Settled:
+    @staticmethod
+    async def _patiently(settlement: S, settle: Callable[[S], Awaitable[Settled]]) -> Settled:
         failures = 0
         while True:
             try:
-                return await self._store.settle(settlement)
+                return await settle(settlement)
             except StoreUnavailable:
                 settlement = replace(settlement, repeated=True)
                 await asyncio.sleep(_SETTLE_BACKOFF[min(failures, len(_SETTLE_BACKOFF) - 1)])
                 failures += 1
 
     async def stop(self, grace_seconds: float) -> None:
-        """Let attempts on the wire finish within ``grace_seconds``, cut the others short and give their leases back."""
+        """Let attempts on the wire finish within ``grace_seconds``, cut the others short and give their leases back.
+
+        Runs of bots are cut short at once: they take longer than anybody waits, and begin again elsewhere.
+        """
         self._stopping = True
         self.slots.clear()
         self._unknown.clear()
+        for task in list(self._bots):
+            task.cancel()
         try:
             if self._attempts:
                 await asyncio.wait(set(self._attempts), timeout=grace_seconds)
@@ -222,6 +319,12 @@ class Dispatcher:
             task.cancel()
         if self._attempts:
             await asyncio.wait(set(self._attempts))
+
+
+def _destination(claimed: Claimed | ClaimedExecution) -> Destination:
+    if isinstance(claimed, Claimed):
+        return claimed.message.target.destination
+    return claimed.webhook.destination if claimed.webhook else destination_without_webhook(claimed.ref.owner)
 
 
 def _report(settlement: Settlement) -> None:

@@ -6,16 +6,16 @@ import heapq
 import itertools
 from typing import NamedTuple
 
-from aioscheduler.domain.message import MessageId
 from aioscheduler.domain.target import Destination
+from aioscheduler.store.recurring import EntryId
 
 
 class Entry(NamedTuple):
-    """One message and when to look at it. ``number`` keeps the order of entries due at the same time."""
+    """One entry and when to look at it. ``number`` keeps the order of entries due at the same time."""
 
     due_ms: int
     number: int
-    id: MessageId
+    id: EntryId
     destination: Destination
 
 
@@ -28,22 +28,22 @@ class DueHeap:
 
     def __init__(self) -> None:
         self._heap: list[Entry] = []
-        self._live: dict[MessageId, Entry] = {}
+        self._live: dict[EntryId, Entry] = {}
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def push(self, due_ms: int, message_id: MessageId, destination: Destination) -> bool:
+    def push(self, due_ms: int, entry_id: EntryId, destination: Destination) -> bool:
         """Add an entry, or move the one with this id; return whether it is the earliest now."""
-        known = self._live.get(message_id)
+        known = self._live.get(entry_id)
         if known is not None and known.due_ms == due_ms:
             return False
-        self._live[message_id] = entry = Entry(due_ms, next(self._numbers), message_id, destination)
+        self._live[entry_id] = entry = Entry(due_ms, next(self._numbers), entry_id, destination)
         heapq.heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._live) + 64:
             self._compact()
-        return self._heap[0].id == message_id
+        return self._heap[0].id == entry_id
 
     def _compact(self) -> None:
         """Drop what has been moved: memory goes by live entries, however often they move."""

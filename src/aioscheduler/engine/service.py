@@ -6,17 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import structlog
 
 from aioscheduler.clock import LONGEST_SLEEP, Clock
+from aioscheduler.domain.job import JobId, LiveJob
 from aioscheduler.domain.message import MessageId
 from aioscheduler.domain.target import Destination
+from aioscheduler.domain.trigger import trigger_of
 from aioscheduler.engine.dispatcher import Dispatcher
-from aioscheduler.engine.heap import DueHeap
+from aioscheduler.engine.heap import DueHeap, Entry
+from aioscheduler.engine.planner import Planner
 from aioscheduler.errors import StoreUnavailable
-from aioscheduler.store.base import UNKNOWN, Found, Store
+from aioscheduler.store.base import UNKNOWN, Found
+from aioscheduler.store.recurring import EngineStore, EntryId, ExecutionRef, JobRef
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +52,23 @@ _ADOPTION_PAUSE = 0.004
 _SCAN_SECONDS, _SCAN_WITHOUT_EVENTS = 900.0, 10.0
 
 
+#: How often jobs are looked through for one whose chain has ended, and for how long between pages, in seconds.
+_MEND_SECONDS, _MEND_PAUSE = 30.0, 0.02
+#: How often old executions are looked for, and again when there were some, in seconds.
+_HISTORY_SECONDS, _HISTORY_AGAIN = 1800.0, 5.0
+
+
+@runtime_checkable
+class JobsHint(Protocol):
+    """Jobs that somebody wrote or deleted."""
+
+    @property
+    def ids(self) -> Sequence[JobId]: ...
+
+
 class Hints(Protocol):
-    """Keyspace notifications: lists of ids, and something else whenever the subscription is a new one."""
+    """Keyspace notifications: lists of ids of messages, :class:`JobsHint`, and something else whenever the subscription
+    is a new one."""
 
     connected: bool
 
@@ -64,23 +83,26 @@ class Engine:
     def __init__(
         self,
         *,
-        store: Store,
+        store: EngineStore,
         clock: Clock,
         hints: Hints | None,
         dispatcher: Dispatcher,
         window: timedelta,
         window_entries: int,
         dead_letter_ttl: timedelta,
+        execution_ttl: timedelta,
         shutdown_grace_seconds: float,
     ) -> None:
         self.running = False
         self.loop_lag_seconds = 0.0
+        self.store_risks = 0
         self._store = store
         self._clock = clock
         self._hints = hints
         self._window = window
         self._most = window_entries
         self._dead_letter_ttl = dead_letter_ttl
+        self._execution_ttl = execution_ttl
         self._grace = shutdown_grace_seconds
         self._heap = DueHeap()
         self._soon = DueHeap()
@@ -96,8 +118,11 @@ class Engine:
         self._foreign_told: set[MessageId] = set()
         self._paced_at = clock.monotonic()
         self._dispatcher = dispatcher
+        self._planner = Planner(store=store, clock=clock, push=self._push_job, reload=self._load.set)
         dispatcher.attach(self.push, self._note_freed)
         store.on_scheduled = self.push
+        store.on_execution = self.push
+        store.on_job = self._note_job
 
     # -- what others may know
 
@@ -114,7 +139,7 @@ class Engine:
     @property
     def window_size(self) -> int:
         """How many entries this process holds in memory."""
-        return len(self._heap) + len(self._soon) + self._dispatcher.waiting
+        return len(self._heap) + len(self._soon) + self._dispatcher.waiting + self._planner.waiting
 
     # -- life
 
@@ -126,11 +151,14 @@ class Engine:
             await self._hints.start()
             self._own("hints", self._follow_hints)
         self._own("timer", self._time)
+        self._own("planner", self._planner.run)
         self._own("window", self._keep_window)
         self._own("ahead", self._look_ahead)
         self._own("heartbeat", self._keep_alive)
         self._own("adoption", self._adopt)
         self._own("trim", self._trim)
+        self._own("history", self._trim_history)
+        self._own("mend", self._mend)
         self._own("risks", self._tell_risks)
         self._own("lag", self._measure_lag)
 
@@ -178,8 +206,8 @@ class Engine:
 
     # -- the window
 
-    def push(self, message_id: MessageId, due_ms: int, destination: Destination) -> None:
-        """Take up a message that falls due in the window; what is due later, or too much, is loaded in its time."""
+    def push(self, entry_id: EntryId, due_ms: int, destination: Destination) -> None:
+        """Take up an entry that falls due in the window; what is due later, or too much, is loaded in its time."""
         if self._stopping or due_ms > self._horizon_ms:
             return
         now_ms = self._clock.now_ms()
@@ -187,14 +215,31 @@ class Engine:
         # What is due soon may find a full window with room for some more: a crowd must not keep it out at once.
         if self.window_size >= (self._most * _SPARE if soon else self._most):
             self._truncated = True
-        elif due_ms <= now_ms and destination != UNKNOWN:
-            self._dispatcher.due(message_id, destination)
+        elif due_ms <= now_ms and (destination != UNKNOWN or isinstance(entry_id, JobRef)):
+            self._take_due(entry_id, destination)
             self._wake.set()
         elif soon:
-            if self._soon.push(due_ms, message_id, destination):
+            if self._soon.push(due_ms, entry_id, destination):
                 self._wake.set()
         else:
-            self._heap.push(due_ms, message_id, destination)
+            self._heap.push(due_ms, entry_id, destination)
+
+    def _push_job(self, job: JobRef, due_ms: int) -> None:
+        self.push(job, due_ms, UNKNOWN)
+
+    def _take_due(self, entry_id: EntryId, destination: Destination) -> None:
+        if isinstance(entry_id, JobRef):
+            self._planner.due(entry_id.id)
+        else:
+            self._dispatcher.due(entry_id, destination)
+
+    def _note_job(self, job_id: JobId, due_ms: int | None, *, deleted: bool = False) -> None:
+        """Take up what somebody wrote about a job; what was worked out for it does not hold any more."""
+        self._planner.forget(job_id)
+        if deleted:
+            self._dispatcher.cut_short(job_id)
+        elif due_ms is not None:
+            self._push_job(JobRef(job_id), due_ms)
 
     async def _keep_window(self) -> None:
         """Load what falls due in the window, again every third of it, and whenever there is reason to."""
@@ -212,16 +257,20 @@ class Engine:
     async def _load_window(self) -> None:
         until = self._clock.now() + self._window
         self._horizon_ms = int(until.timestamp() * 1000)
-        loaded, last_ms = 0, 0
-        async for page in self._store.window(until, self._most):
-            for due_ms, message_id in page:
-                self.push(message_id, due_ms, UNKNOWN)
-                last_ms = due_ms
-            loaded += len(page)
-            if self.window_size >= self._most:
-                break
-            await asyncio.sleep(0)
-        self._truncated = loaded >= self._most or self.window_size >= self._most
+        last_ms = 0
+        self._truncated = False
+        # A crowd of one kind may not keep the others out.
+        for pages in (self._store.window, self._store.job_window, self._store.execution_window):
+            loaded = 0
+            async for page in pages(until, self._most):
+                for due_ms, entry_id in page:
+                    self.push(entry_id, due_ms, UNKNOWN)
+                    last_ms = due_ms
+                loaded += len(page)
+                if self.window_size >= self._most:
+                    break
+                await asyncio.sleep(0)
+            self._truncated = self._truncated or loaded >= self._most or self.window_size >= self._most
         if self._truncated:
             log.info(
                 "more falls due soon than the window holds",
@@ -234,19 +283,26 @@ class Engine:
         """Move what is due within :data:`AHEAD_MS` to the timer, its destination known."""
         while True:
             entries = self._heap.pop_due(self._clock.now_ms() + AHEAD_MS, 500)
-            unknown = [entry.id for entry in entries if entry.destination == UNKNOWN]
-            known: dict[MessageId, Destination] = {}
-            if unknown:
-                try:
-                    found = await self._store.destinations(unknown)
-                except StoreUnavailable:
-                    found = [None] * len(unknown)  # looked up when they are due
-                known = {id_: destination for id_, destination in zip(unknown, found, strict=True) if destination}
+            try:
+                known = await self._learn(entries)
+            except StoreUnavailable:
+                known = {}  # looked up when they are due
             for entry in entries:
                 destination = known.get(entry.id, entry.destination)
                 if self._soon.push(entry.due_ms, entry.id, destination):
                     self._wake.set()
             await asyncio.sleep(0 if len(entries) == 500 else 0.1)
+
+    async def _learn(self, entries: Sequence[Entry]) -> dict[EntryId, Destination]:
+        """Look up where entries go, and what jobs will lead to."""
+        jobs = [entry.id.id for entry in entries if isinstance(entry.id, JobRef)]
+        if jobs:
+            await self._planner.look_ahead(jobs)
+        unknown = [entry.id for entry in entries if entry.destination == UNKNOWN and not isinstance(entry.id, JobRef)]
+        if not unknown:
+            return {}
+        found = await self._dispatcher.destinations(unknown)
+        return {entry_id: destination for entry_id, destination in zip(unknown, found, strict=True) if destination}
 
     # -- the timer
 
@@ -261,7 +317,7 @@ class Engine:
                 log.warning("the wall clock was stepped", action="clock_stepped")
                 self._load.set()
             for entry in self._soon.pop_due(self._clock.now_ms(), 200):
-                self._dispatcher.due(entry.id, entry.destination)
+                self._take_due(entry.id, entry.destination)
             try:
                 busy = await self._dispatcher.dispatch()
                 await self._put_off()
@@ -318,7 +374,12 @@ class Engine:
             chunk = spilled[start : start + _KEEP_WAITING]
             share = start / len(spilled)
             delay = timedelta(seconds=_PUT_OFF[0] + (_PUT_OFF[1] - _PUT_OFF[0]) * share)
-            await self._store.defer(chunk, now + delay, now)
+            messages = [entry for entry in chunk if isinstance(entry, str)]
+            executions = [entry for entry in chunk if isinstance(entry, ExecutionRef)]
+            if messages:
+                await self._store.defer(messages, now + delay, now)
+            if executions:
+                await self._store.defer_executions(executions, now + delay, now)
             await asyncio.sleep(0)
         if spilled:
             log.warning(
@@ -340,11 +401,22 @@ class Engine:
                     self._scan.set()  # nobody tells these again
                     raise
                 self._take_found(found)
+            elif isinstance(hint, JobsHint):
+                await self._look_at_jobs(hint.ids)
             else:
                 # Whatever happened before may have been missed.
                 self._without_events = not getattr(hint, "has_events", True)
                 self._load.set()
                 self._scan.set()
+
+    async def _look_at_jobs(self, ids: Sequence[JobId]) -> None:
+        try:
+            found = await self._store.look_at_jobs(ids)
+        except BaseException:
+            self._load.set()  # nobody tells these again
+            raise
+        for job_id in ids:
+            self._note_job(job_id, found.get(job_id), deleted=job_id not in found)
 
     def _take_found(self, found: Sequence[Found]) -> None:
         for one in found:
@@ -412,6 +484,31 @@ class Engine:
             forgotten = await self._store.forget_dead(self._clock.now() - self._dead_letter_ttl)
             await asyncio.sleep(0 if forgotten else _TRIM_SECONDS)
 
+    async def _trim_history(self) -> None:
+        """Delete executions that were kept long enough."""
+        while True:
+            gone = await self._store.trim_history(self._clock.now() - self._execution_ttl)
+            await asyncio.sleep(_HISTORY_AGAIN if gone else _HISTORY_SECONDS)
+
+    async def _mend(self) -> None:
+        """Find enabled jobs that have no next fire time, which nothing should ever lead to, and give them one."""
+        while True:
+            async for page in self._store.stalled():
+                for live in page:
+                    await self._mend_one(live)
+                await asyncio.sleep(_MEND_PAUSE)
+            await asyncio.sleep(_MEND_SECONDS)
+
+    async def _mend_one(self, live: LiveJob) -> None:
+        job = live.job
+        try:
+            following = trigger_of(job.schedule, job.created_at).next_after(self._clock.now())
+        except Exception:
+            log.exception("a job cannot be planned", action="job_broken", job_id=job.id)
+            return
+        if following is not None and await self._store.mend(live, following):
+            log.warning("a job without a next fire time got one", action="job_mended", job_id=job.id)
+
     async def _tell_risks(self) -> None:
         """Log what the store can lose, each risk once for as long as it lasts."""
         told: frozenset[str] = frozenset()
@@ -422,6 +519,7 @@ class Engine:
             for risk in sorted(risks - told):
                 log.warning(risk, action="store_at_risk")
             told = risks
+            self.store_risks = len(risks)
             await asyncio.sleep(_RISKS_SECONDS)
 
     async def _measure_lag(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from itertools import islice
 
-from aioscheduler.domain.message import MessageId
 from aioscheduler.domain.target import Destination
+from aioscheduler.store.recurring import EntryId
 
 #: How many times the free slots one destination may occupy. So ``n`` destinations that hang settle at a share each
 #: that leaves some free whatever ``n`` is: with 1,000 slots, ten that hang leave 24 (Choudhury and Hahne's dynamic
@@ -17,7 +17,7 @@ _SHARE = 4
 class Slots:
     """Attempts that may go on at once: so many in all, so many to one destination.
 
-    Due messages wait here, in the order they became due, until their destination has room. What waits is not leased,
+    Due entries wait here, in the order they became due, until their destination has room. What waits is not leased,
     so any replica with room may take it.
     """
 
@@ -27,8 +27,8 @@ class Slots:
         self._used: Counter[Destination] = Counter()
         self._in_use = 0
         self._finished: Counter[Destination] = Counter()
-        self._waiting: dict[Destination, deque[MessageId]] = {}
-        self._queued: set[MessageId] = set()
+        self._waiting: dict[Destination, deque[EntryId]] = {}
+        self._queued: set[EntryId] = set()
 
     @property
     def in_use(self) -> int:
@@ -37,19 +37,19 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """How many due messages wait."""
+        """How many due entries wait."""
         return len(self._queued)
 
     @property
     def destinations(self) -> int:
-        """For how many destinations messages wait."""
+        """For how many destinations entries wait."""
         return len(self._waiting)
 
-    def enqueue(self, message_id: MessageId, destination: Destination) -> None:
-        """Let a due message wait for its turn; once, however often it is told."""
-        if message_id not in self._queued:
-            self._queued.add(message_id)
-            self._waiting.setdefault(destination, deque()).append(message_id)
+    def enqueue(self, entry_id: EntryId, destination: Destination) -> None:
+        """Let a due entry wait for its turn; once, however often it is told."""
+        if entry_id not in self._queued:
+            self._queued.add(entry_id)
+            self._waiting.setdefault(destination, deque()).append(entry_id)
 
     def room(self, destination: Destination) -> int:
         """Return how many more attempts may go to a destination now."""
@@ -59,12 +59,12 @@ class Slots:
         fair = (_SHARE * free - used + _SHARE) // (_SHARE + 1)
         return max(0, min(self._per_destination - used, fair, free))
 
-    def take(self, limit: int) -> list[tuple[MessageId, Destination]]:
-        """Take out waiting messages that have room, fairly, and count their slots as used.
+    def take(self, limit: int) -> list[tuple[EntryId, Destination]]:
+        """Take out waiting entries that have room, fairly, and count their slots as used.
 
         Destinations take turns; once more than half of all slots are used, those with the fewest come first.
         """
-        taken: list[tuple[MessageId, Destination]] = []
+        taken: list[tuple[EntryId, Destination]] = []
         if self._in_use >= self._total:
             return taken
         with_room = (destination for destination in self._waiting if self.room(destination))
@@ -78,10 +78,10 @@ class Slots:
             for destination in turns:
                 queue = self._waiting[destination]
                 for _ in range(min(share, self.room(destination), len(queue), limit - len(taken))):
-                    message_id = queue.popleft()
-                    self._queued.discard(message_id)
+                    entry_id = queue.popleft()
+                    self._queued.discard(entry_id)
                     self.occupy(destination)
-                    taken.append((message_id, destination))
+                    taken.append((entry_id, destination))
                 if not queue:
                     del self._waiting[destination]
                 elif self.room(destination):
@@ -107,19 +107,19 @@ class Slots:
         if not self._used[destination]:
             del self._used[destination]
 
-    def overflow(self, least: int, seconds: float, elapsed: float) -> list[MessageId]:
+    def overflow(self, least: int, seconds: float, elapsed: float) -> list[EntryId]:
         """Take out what a destination cannot take within ``seconds`` at its present pace, the last to come first.
 
         :param least: so many may wait in any case
         :param elapsed: seconds since the last call: its pace is what it finished in them
         """
-        spilled: list[MessageId] = []
+        spilled: list[EntryId] = []
         for destination, queue in list(self._waiting.items()):
             keep = max(least, round(self._finished[destination] / elapsed * seconds))
             while len(queue) > keep:
-                message_id = queue.pop()
-                self._queued.discard(message_id)
-                spilled.append(message_id)
+                entry_id = queue.pop()
+                self._queued.discard(entry_id)
+                spilled.append(entry_id)
             if not queue:
                 del self._waiting[destination]
         self._finished.clear()

@@ -512,4 +512,5 @@ async def test_what_the_store_can_lose_is_told_once_and_again_when_it_came_back(
     with structlog.testing.capture_logs() as logs:
         async with world:
             await world.until(lambda: not answers)
+            assert world.engine.store_risks == 2
     assert [entry["event"] for entry in logs if entry["action"] == "store_at_risk"] == ["no file", "full", "full"]

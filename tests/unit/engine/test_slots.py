@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from aioscheduler.domain.message import MessageId
 from aioscheduler.domain.target import Destination
 from aioscheduler.engine.slots import Slots
+from aioscheduler.store.recurring import EntryId
 
 TOTAL, PER_DESTINATION = 12, 5
 
@@ -18,8 +19,8 @@ def fill(slots: Slots, destination: str, count: int, start: int = 0) -> None:
         slots.enqueue(MessageId(f"{destination}{i}"), Destination(destination))
 
 
-def take_all(slots: Slots, limit: int = 200) -> list[tuple[MessageId, Destination]]:
-    taken: list[tuple[MessageId, Destination]] = []
+def take_all(slots: Slots, limit: int = 200) -> list[tuple[EntryId, Destination]]:
+    taken: list[tuple[EntryId, Destination]] = []
     while batch := slots.take(limit):
         assert len(batch) <= limit
         taken += batch
@@ -165,7 +166,7 @@ def test_what_a_destination_cannot_take_in_time_overflows_by_its_own_pace() -> N
     fill(slots, "quick", 30, start=100)
     fill(slots, "slow", 30, start=100)
     spilled = slots.overflow(least=5, seconds=1, elapsed=2)
-    by_destination = Counter(message_id.rstrip("0123456789") for message_id in spilled)
+    by_destination = Counter(str(message_id).rstrip("0123456789") for message_id in spilled)
     assert by_destination["quick"] == 5, "50 in two seconds are 25 in one"
     assert slots.waiting == 25 + 5
 
