@@ -1,7 +1,7 @@
-"""The receiver, a process of its own: answers every POST with 200 and notes when each message arrived.
+"""The receiver, a process of its own: answers every POST with 200 and notes when each message or execution arrived.
 
-``GET /count`` answers how many came, ``GET /take`` all of them as ``[[id, wall clock in ms], …]`` and forgets them, and
-``GET /cpu`` the seconds of CPU used so far.
+``GET /count`` answers how many came, ``GET /take`` all of them as ``[[id, wall clock in ms], …]`` and forgets them,
+and ``GET /cpu`` the seconds of CPU used so far.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import time
 import orjson
 import uvloop
 
-_ID = b"x-scheduler-message-id: "
+_IDS = (b"x-scheduler-message-id: ", b"x-scheduler-job-id: ")
+#: Several destinations: the loopback interface has all of 127.0.0.0/8.
+HOSTS = tuple(f"127.0.0.{number}" for number in range(1, 11))
 _LENGTH = b"content-length: "
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -40,13 +42,19 @@ class Receiver(asyncio.Protocol):
                 break
             assert self._transport is not None, "connected"
             if head.startswith(b"post"):
-                at = head.find(_ID) + len(_ID)
-                arrivals.append((head[at:].split(b"\r", 1)[0].decode(), now))
+                arrivals.append((_id(head), now))
                 self._transport.write(_OK)
             else:
                 self._transport.write(_control(head.split(b" ", 2)[1]))
             buffer = buffer[whole:]
         self._buffer = buffer
+
+
+def _id(head: bytes) -> str:
+    for name in _IDS:
+        if (at := head.find(name)) >= 0:
+            return head[at + len(name) :].split(b"\r", 1)[0].decode()
+    raise ValueError("a request of nobody")
 
 
 def _control(path: bytes) -> bytes:
@@ -62,9 +70,12 @@ def _control(path: bytes) -> bytes:
 
 async def main() -> None:
     """Serve until killed; the port is the first line of the output."""
-    server = await asyncio.get_running_loop().create_server(Receiver, "127.0.0.1", 0, backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Receiver, HOSTS[0], 0, backlog=4096)
+    port = server.sockets[0].getsockname()[1]
+    others = [await loop.create_server(Receiver, host, port, backlog=4096) for host in HOSTS[1:]]
+    print(port, flush=True)
+    await asyncio.gather(*(one.serve_forever() for one in (server, *others)))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import orjson
 
 from bench.messages import PAYLOAD_BYTES, message
 from bench.processes import BESIDE, MEASURED, Bench, Service, pin, python
+from bench.receiver import HOSTS
 from bench.report import Lateness, Row, quantile
 from bench.wire import Connection, Load, flood, pace, post_batches, request
 
@@ -31,6 +33,8 @@ class Scale:
     lateness_seconds: float
     pending: tuple[int, ...]
     searches: int
+    jobs: int
+    jobs_at_once: int
 
 
 FULL = Scale(
@@ -41,6 +45,8 @@ FULL = Scale(
     lateness_seconds=20,
     pending=(100_000, 1_000_000),
     searches=100,
+    jobs=100_000,
+    jobs_at_once=10_000,
 )
 QUICK = Scale(
     rounds=1,
@@ -50,6 +56,8 @@ QUICK = Scale(
     lateness_seconds=5,
     pending=(20_000,),
     searches=30,
+    jobs=10_000,
+    jobs_at_once=2_000,
 )
 
 
@@ -364,4 +372,141 @@ async def _search(bench: Bench, service: Service, count: int, scale: Scale) -> A
     )
 
 
-SCENARIOS = {"accept": accept, "burst": burst, "lateness": lateness, "mixed": mixed, "pending": pending}
+# -- recurring
+
+
+ACCOUNT = "123e4567-e89b-12d3-a456-426614174000"
+
+
+async def jobs(bench: Bench, scale: Scale) -> AsyncIterator[Row]:
+    """Very many enabled jobs: created, listed, and many of them due at one minute."""
+    async with bench.service() as service:
+        await asyncio.sleep(1)
+        memory = service.resident_mb
+        rates = []
+        tenth = (scale.jobs - scale.jobs_at_once) // 9
+        for part in range(9):
+            # In the morning and in the evening, whatever time it is: these are not due while this runs.
+            hour = (time.gmtime().tm_hour + 6 + part) % 24
+            bodies = (_job(f"{number % 60} {hour} * * *", number) for number in range(tenth))
+            load = await flood(service.port, (request("POST", "/api/jobs", body) for body in bodies), seconds=600)
+            if load.failed:
+                raise RuntimeError(f"not every job was accepted: {load.statuses}")
+            rates.append(load.per_second)
+        yield Row(
+            f"create jobs until there are {tenth * 9:,}",
+            "as quick at the end as at the start",
+            f"first {rates[0]:,.0f}/s, last {rates[-1]:,.0f}/s",
+            rates[-1] > 0.7 * rates[0],
+        )
+        async for row in _job_lists(service, tenth * 9, scale):
+            yield row
+        async for row in _minute(bench, service, scale.jobs_at_once):
+            yield row
+        wrong = await _wrong_next_runs(service)
+        total = tenth * 9 + scale.jobs_at_once
+        yield Row(f"`next_run_at` of all {total:,}", "correct", f"{wrong} wrong", wrong == 0)
+        grown = service.resident_mb - memory
+        yield Row(
+            f"service's memory with {total:,} jobs", "flat: < 60 MB more than empty", f"{grown:+.1f} MB", grown < 60
+        )
+
+
+def _job(schedule: str, number: int) -> bytes:
+    return orjson.dumps({"account_id": ACCOUNT, "name": f"job {number}", "schedule": schedule, "type": 1})
+
+
+async def _job_lists(service: Service, count: int, scale: Scale) -> AsyncIterator[Row]:
+    connection = await Connection.open(service.port)
+    for what, query in {
+        "first page of the jobs": "",
+        "last page of the jobs": f"&skip={count - 100}",
+        "first page of the enabled jobs": "&enabled=true",
+    }.items():
+        taken = []
+        for _ in range(scale.searches):
+            began = time.perf_counter()
+            status, body = await connection.ask("GET", f"/api/jobs?account_id={ACCOUNT}&limit=100{query}")
+            taken.append((time.perf_counter() - began) * 1000)
+            if status != 200 or len(orjson.loads(body)["items"]) != 100:
+                raise RuntimeError(f"{what}: {status}")
+        median = statistics.median(taken)
+        yield Row(
+            f"{what}, 100 of {count:,}", "< 10 ms", f"median {median:.1f}, worst {max(taken):.1f} ms", median < 10
+        )
+    connection.close()
+
+
+async def _minute(bench: Bench, service: Service, count: int) -> AsyncIterator[Row]:
+    """Jobs with a webhook each, due at one minute."""
+    due = (now_ms() // 60_000 + 2) * 60
+    at = time.gmtime(due)
+    schedule = f"{at.tm_min} {at.tm_hour} * * *"
+    ids: list[str] = []
+
+    def webhook(number: int, job_id: str) -> bytes:
+        host = HOSTS[number % len(HOSTS)]
+        body = {"job_id": job_id, "url": f"http://{host}:{bench.receiver_port}/hook", "method": "POST"}
+        return request("POST", "/webhooks", orjson.dumps(body))
+
+    load = await flood(
+        service.port, (request("POST", "/api/jobs", _job(schedule, number)) for number in range(count)), seconds=600
+    )
+    connection = await Connection.open(service.port)
+    for skip in range(0, count, 1000):
+        total = skip + 1000
+        path = f"/api/jobs?account_id={ACCOUNT}&limit=1000&skip="
+        _, body = await connection.ask("GET", f"{path}0")
+        offset = orjson.loads(body)["total"] - count + skip
+        _, body = await connection.ask("GET", f"{path}{offset}")
+        ids += [job["id"] for job in orjson.loads(body)["items"][: count - total + 1000]]
+    connection.close()
+    load = await flood(service.port, (webhook(number, job_id) for number, job_id in enumerate(ids)), seconds=600)
+    if load.failed or len(set(ids)) != count:
+        raise RuntimeError(f"not every webhook was accepted: {load.statuses}")
+    if time.time() > due - 2:
+        raise RuntimeError("creating the jobs took longer than planned: the machine is too busy to measure")
+    await bench.take()
+    await asyncio.sleep(due - time.time())
+    used = service.cpu_seconds
+    await bench.wait_for(count, 60)
+    used = service.cpu_seconds - used
+    await asyncio.sleep(2)  # for doubles
+    late = Lateness.of(await bench.take(), dict.fromkeys(ids, due * 1000))
+    yield Row(
+        f"{count:,} jobs due at one minute, {len(HOSTS)} destinations: the last one starts",
+        "< 1.5 s after it",
+        f"{late.worst / 1000:.2f} s; first {late.first:.1f} ms; {used / count * 1e6:.0f} µs of CPU each",
+        late.worst < 1500,
+    )
+    yield Row(f"of these {count:,}", "none missing, double or early", late.counts, late.exact)
+
+
+async def _wrong_next_runs(service: Service) -> int:
+    """Read every job, and work out by hand when it is due next."""
+    connection = await Connection.open(service.port)
+    wrong = skip = 0
+    while True:
+        now = datetime.now(UTC)
+        _, body = await connection.ask("GET", f"/api/jobs?account_id={ACCOUNT}&limit=1000&skip={skip}")
+        items = orjson.loads(body)["items"]
+        for job in items:
+            minute, hour, *_ = job["schedule"].split()
+            due = now.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
+            due += timedelta(days=due <= now)
+            wrong += job["next_run_at"] != due.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if len(items) < 1000:
+            break
+        skip += 1000
+    connection.close()
+    return wrong
+
+
+SCENARIOS = {
+    "accept": accept,
+    "burst": burst,
+    "lateness": lateness,
+    "mixed": mixed,
+    "pending": pending,
+    "jobs": jobs,
+}

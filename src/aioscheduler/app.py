@@ -7,26 +7,35 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import orjson
+import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 
 from aioscheduler import __version__
+from aioscheduler.api.auth import MIN_SECRET_BYTES
 from aioscheduler.api.context import CONTEXT, ApiConfig, Context
 from aioscheduler.api.docs_pages import OPENAPI
 from aioscheduler.api.middlewares import middlewares
 from aioscheduler.api.openapi import document
 from aioscheduler.api.routes import add_routes
+from aioscheduler.bots.birthday import Birthday
+from aioscheduler.bots.registry import load_bots
+from aioscheduler.bots.visitor import Visitor
 from aioscheduler.clock import Clock
 from aioscheduler.config import Settings
+from aioscheduler.engine.bots import BotRunner
 from aioscheduler.engine.decide import Defaults
 from aioscheduler.engine.delivery import Deliverer
 from aioscheduler.engine.dispatcher import Dispatcher
+from aioscheduler.engine.executions import Executions
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.service import Engine
 from aioscheduler.engine.signing import Signer
 from aioscheduler.engine.slots import Slots
 from aioscheduler.store.notify import Notifications
 from aioscheduler.store.redis import RedisStore
+
+log = structlog.get_logger(__name__)
 
 
 def build_store(settings: Settings, clock: Clock, redis: Redis, *, embedded: bool = False) -> RedisStore:
@@ -37,6 +46,8 @@ def build_store(settings: Settings, clock: Clock, redis: Redis, *, embedded: boo
         zone=settings.timezone,
         replica=secrets.token_hex(6),
         delivery_log_size=settings.delivery_log_size,
+        executions_per_job=settings.executions_per_job,
+        bot_timeout=timedelta(seconds=settings.bot_timeout_seconds),
         kind="embedded" if embedded else "redis",
     )
 
@@ -49,10 +60,16 @@ def build_app(
     :param redis: a client that gives bytes; the caller closes it, after the application
     :param api_token: what clients have to show; the settings' own by default
     :raises ValueError: no token at all: the service never runs open
+    :raises ConfigError: the secret of JSON Web Tokens is none
     """
     token = api_token or settings.api_token
     if not token:
         raise ValueError("an API token is needed")
+    if settings.supabase_jwt_secret and len(settings.supabase_jwt_secret.encode()) < MIN_SECRET_BYTES:
+        log.warning(
+            "SUPABASE_JWT_SECRET has fewer than 32 bytes, so it can be guessed from a token; set a longer one",
+            action="jwt_secret_short",
+        )
     store = build_store(settings, clock, redis, embedded=embedded)
     guard = Guard(block_private=settings.webhook_block_private, allow=settings.webhook_allow)
     deliverer = Deliverer(
@@ -62,7 +79,13 @@ def build_app(
         max_connections=settings.max_concurrency,
         user_agent=f"aioscheduler/{__version__}",
     )
-    grace = settings.misfire_grace_seconds
+    bots = load_bots(
+        {
+            "birthday": Birthday(settings.birthday_contacts, settings.birthday_webhook_url, settings.birthday_message),
+            "visitor": Visitor(settings.visitor_profiles, settings.visitor_delay_seconds),
+        }
+    )
+    bot_timeout = timedelta(seconds=settings.bot_timeout_seconds)
     engine = Engine(
         store=store,
         clock=clock,
@@ -75,16 +98,26 @@ def build_app(
             defaults=Defaults(
                 retry=settings.retry_defaults,
                 timeout_seconds=settings.delivery_timeout_seconds,
-                misfire_grace=None if grace is None else timedelta(seconds=grace),
+                misfire_grace=settings.misfire_grace,
+            ),
+            executions=Executions(
+                clock=clock,
+                deliverer=deliverer,
+                bots=BotRunner(bots=bots, store=store, clock=clock, deliverer=deliverer, time_limit=bot_timeout),
             ),
         ),
         window=timedelta(seconds=settings.window_seconds),
         window_entries=settings.window_max_entries,
         dead_letter_ttl=timedelta(days=settings.dead_letter_ttl_days),
+        execution_ttl=timedelta(days=settings.execution_ttl_days),
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
     )
     config = ApiConfig(
         api_token=token,
+        api_key=settings.api_key,
+        jwt_secret=settings.supabase_jwt_secret,
+        jwt_audience=settings.jwt_audience,
+        jwt_jwks_url=settings.jwt_jwks_url,
         language=settings.api_language,
         zone=settings.timezone,
         max_body_bytes=settings.max_body_bytes,
@@ -96,7 +129,20 @@ def build_app(
         inbox=settings.inbox,
         version=__version__,
     )
-    context = Context(config=config, clock=clock, store=store, engine=engine, guard=guard, started_at=clock.monotonic())
+    context = Context(
+        config=config,
+        clock=clock,
+        store=store,
+        jobs=store,
+        bots=bots,
+        engine=engine,
+        guard=guard,
+        started_at=clock.monotonic(),
+    )
+
+    async def verifying(_: web.Application) -> AsyncIterator[None]:
+        yield
+        await context.credentials.close()
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         await deliverer.start()
@@ -111,6 +157,7 @@ def build_app(
     app[CONTEXT] = context
     app[OPENAPI] = orjson.dumps(document())
     add_routes(app)
+    app.cleanup_ctx.append(verifying)
     app.cleanup_ctx.append(running)
     return app
 

@@ -25,7 +25,8 @@ from dotenv import dotenv_values
 
 from aioscheduler.domain.message import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS, ConflictPolicy
 from aioscheduler.domain.retry import MAX_ATTEMPTS, MAX_BACKOFF_SECONDS, BackoffType, RetryPolicy
-from aioscheduler.errors import ConfigError, Sentence
+from aioscheduler.domain.target import check_url
+from aioscheduler.errors import ConfigError, InvalidInput, Sentence
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
@@ -148,6 +149,14 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def _http_url(value: str) -> str:
+    try:
+        check_url(value)
+    except InvalidInput:
+        raise ValueError("must be an absolute http:// or https:// URL") from None
+    return value
+
+
 def _addresses(value: str) -> tuple[tuple[str, int], ...]:
     addresses = []
     for item in value.split(","):
@@ -239,6 +248,22 @@ class Settings:
     webhook_signing_secret: tuple[str, ...] = _setting((), _signing_secrets, secret=True)
     webhook_block_private: bool = _setting(False, _boolean)
     webhook_allow: tuple[str, ...] = _setting((), _allowed_hosts)
+
+    # jobs
+    api_key: str | None = _setting(None, _token, secret=True)
+    supabase_jwt_secret: str | None = _setting(None, _text, secret=True)
+    jwt_audience: str = _setting("authenticated", _text)
+    jwt_jwks_url: str | None = _setting(None, _http_url)
+    executions_per_job: int = _setting(1000, _integer(1, 100_000))
+    execution_ttl_days: int = _setting(90, _integer(1, 3650))
+
+    # bots
+    bot_timeout_seconds: float = _setting(900.0, _number(1, _DAY))
+    birthday_contacts: str | None = _setting(None, _text, secret=True)
+    birthday_webhook_url: str | None = _setting(None, _http_url, secret=True)
+    birthday_message: str = _setting("Happy birthday, {{ contact.first_name }}!", _text)
+    visitor_profiles: str | None = _setting(None, _text, secret=True)
+    visitor_delay_seconds: float = _setting(2.0, _number(0, 3600))
 
     # logs
     log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"))

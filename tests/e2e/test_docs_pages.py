@@ -171,7 +171,7 @@ async def test_authorize_sends_the_bearer_token(watched: Watched) -> None:
     await page.locator(".btn.authorize").click()
     await page.locator(".auth-container input").first.fill("a-token")
     await page.locator(".auth-btn-wrapper .authorize").first.click()
-    await page.locator(".btn-done").click()
+    await page.locator(".btn-done").first.click()
     await page.locator(".opblock-get .opblock-summary-path[data-path='/messages']").click()
     async with page.expect_response(f"{watched.origin}/messages**") as answer:
         await page.locator(".opblock.is-open .execute").click()

@@ -9,26 +9,38 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.client import Client
 from tests.support.processes import ROOT, TOKEN, Service
 
 
-def _example() -> str:
+def _examples() -> list[str]:
     readme = (ROOT / "README.md").read_text()
-    match = re.search(r"test_readme\.py runs this block -->\n```sh\n(.*?)```", readme, re.S)
-    assert match is not None, "the README marks its example"
-    return match[1]
+    return re.findall(r"test_readme\.py runs this block -->\n```sh\n(.*?)```", readme, re.S)
+
+
+async def _run(script: str, folder: Path) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-euc", script, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output
+    return output.decode()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-async def test_the_readmes_follow_ups_are_scheduled_and_cancelled_by_the_answer(tmp_path: Path) -> None:
-    async with Service(tmp_path) as service:
+async def test_the_readmes_examples_do_what_it_says(tmp_path: Path) -> None:
+    follow_ups, weekdays = _examples()
+    async with Service(tmp_path) as service, Client(service.url) as client:
         (tmp_path / "data" / "api_token").write_text(TOKEN)
-        script = _example().replace("http://127.0.0.1:8000", service.url)
-        process = await asyncio.create_subprocess_exec(
-            "sh", "-euc", script, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, output
-        answers = output.decode()
+        answers = await _run(follow_ups.replace("http://127.0.0.1:8000", service.url), tmp_path)
         assert answers.count('"status":"scheduled"') == 3
         assert '"deleted":3' in answers
+
+        exports = f"export API={service.url} API_TOKEN={TOKEN}\n"
+        answers = await _run(exports + weekdays, tmp_path)
+        assert '"status":"queued"' in answers
+        async with asyncio.timeout(10):
+            while not (inbox := (await client.call("GET", "/inbox"))[1]["requests"]):
+                await asyncio.sleep(0.02)
+        assert inbox[0]["body"].keys() == {"text", "since"}
+        assert inbox[0]["body"]["text"] == "We are open"

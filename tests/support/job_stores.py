@@ -35,6 +35,7 @@ from aioscheduler.store.recurring import (
     Retried,
     Run,
     Skip,
+    Unchanged,
 )
 from aioscheduler.store.redis import RedisStore
 from tests.support.clock import START, FakeClock
@@ -194,6 +195,22 @@ class JobSuite(StoreSuite):
 
 class Definitions(JobSuite):
     """Jobs: created, changed, deleted, listed."""
+
+    async def test_a_change_that_leaves_the_schedule_alone_leaves_the_next_fire_time_alone(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        old = job()
+        assert await store.create_job(old, START)
+        [plan] = await store.plans([old.id])
+        assert plan is not None
+        next_ms = plan.due_ms + 60_000
+        fire = Fire(plan=plan, runs=[], skips=[], next_ms=next_ms)
+        assert await store.fire([fire], START) == [Fired.APPLIED]
+        renamed = replace(old, name="another", version=new_version(to_ms(START)))
+        assert await store.update_job(old, renamed, Unchanged.UNCHANGED)
+        live = await store.job(old.id)
+        assert live is not None
+        assert (live.job.name, live.next_run_at) == ("another", from_ms(next_ms))
 
     async def test_a_job_reads_back_as_it_was_given(self, store: RedisStore) -> None:
         new = job(

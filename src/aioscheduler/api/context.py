@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, Protocol
@@ -9,13 +10,18 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from aioscheduler.api.auth import Credentials, TokenVerifier
 from aioscheduler.api.health import StoreProbe
 from aioscheduler.api.intake import Intake
 from aioscheduler.api.received import Inbox
+from aioscheduler.api.schemas.base import Site
+from aioscheduler.api.schemas.jobs import WebhookSchema, WebhookUpdateSchema
+from aioscheduler.bots.base import Bot
 from aioscheduler.clock import Clock
 from aioscheduler.domain.message import ConflictPolicy
 from aioscheduler.domain.target import Destination
 from aioscheduler.store.base import Store
+from aioscheduler.store.recurring import JobStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,10 @@ class ApiConfig:
     """The settings the API needs, as plain values. ``rate_limit_per_second`` of 0 means no limit."""
 
     api_token: str = field(repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    jwt_secret: str | None = field(default=None, repr=False)
+    jwt_audience: str = "authenticated"
+    jwt_jwks_url: str | None = None
     language: Literal["en", "pt"] = "en"
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     max_body_bytes: int = 1 << 20
@@ -63,6 +73,11 @@ class EngineView(Protocol):
         """How late the event loop ran last."""
         ...
 
+    @property
+    def store_risks(self) -> int:
+        """How many risks of loss the store had when it was looked at last; 0 before."""
+        ...
+
 
 class TargetGuard(Protocol):
     """Says which targets may be called."""
@@ -77,21 +92,39 @@ class TargetGuard(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """All that handlers need. ``started_at`` is :meth:`Clock.monotonic` at the start of the process."""
+    """All that handlers need. ``started_at`` is :meth:`Clock.monotonic` at the start of the process.
+
+    ``bots`` are those that jobs may name, by ``bot_type``.
+    """
 
     config: ApiConfig
     clock: Clock
     store: Store
+    jobs: JobStore
     engine: EngineView
     guard: TargetGuard
     started_at: float
+    bots: Mapping[str, Bot] = field(default_factory=dict)
     inbox: Inbox = field(default_factory=Inbox)
+    credentials: Credentials = field(init=False)
     intake: Intake = field(init=False)
+    webhook_schema: WebhookSchema = field(init=False)
+    webhook_update_schema: WebhookUpdateSchema = field(init=False)
     probe: StoreProbe = field(init=False)
 
     def __post_init__(self) -> None:
+        config = self.config
+        self.credentials = Credentials(
+            config.api_token,
+            api_key=config.api_key,
+            tokens=TokenVerifier(
+                self.clock, secret=config.jwt_secret, audience=config.jwt_audience, jwks_url=config.jwt_jwks_url
+            ),
+        )
         self.intake = Intake(self.config, self.guard)
-        self.probe = StoreProbe(self.store)
+        site = Site(zone=config.zone, check_url=self.guard.check_url)
+        self.webhook_schema, self.webhook_update_schema = WebhookSchema(site), WebhookUpdateSchema(site)
+        self.probe = StoreProbe(self.store, self.jobs)
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("CONTEXT", Context)

@@ -15,12 +15,16 @@ from aioscheduler.api.context import CONTEXT, Context
 from aioscheduler.api.i18n import word
 from aioscheduler.api.intake import fire_at
 from aioscheduler.api.messages import as_given, check_written, load_query, path_id, query_and_body, scheduled
+from aioscheduler.api.recurring import retry
 from aioscheduler.api.respond import answer, language
 from aioscheduler.api.schemas.query import MAX_LIMIT, DeadLettersQuery, ReplayAllQuery
+from aioscheduler.domain.execution import Execution
 from aioscheduler.domain.instant import with_offset
 from aioscheduler.domain.message import Message, MessageId
+from aioscheduler.engine.runs import again
 from aioscheduler.errors import FilterRequired, InvalidInput, MessageNotFound, Sentence
 from aioscheduler.store.base import DeadLetter, Scheduled
+from aioscheduler.store.recurring import Retried
 
 QUERY, REPLAY_ALL = DeadLettersQuery(), ReplayAllQuery()
 
@@ -61,6 +65,8 @@ async def replay(request: web.Request) -> web.Response:
     members = await optional_object(request, context.config.max_body_bytes)
     letter = await _letter(context, message_id)
     now = context.clock.now()
+    if letter.execution is not None:
+        return await _retry(request, letter.execution, members)
     message = _again(context, letter, members, now)
     result = await context.store.replay(letter, message, fire_at(message.due_at, now))
     if result is None:
@@ -76,24 +82,40 @@ async def replay_matching(request: web.Request) -> web.Response:
     prefix, reason = query["prefix"] or body["prefix"], query["reason"] or body["reason"]
     if not prefix and reason is None and not (query["all"] or body["all"]):
         raise FilterRequired(Sentence("Give a prefix, a reason, or all=true."))
-    replayed: list[MessageId] = []
+    messages: list[str] = []
+    executions: list[str] = []
     cursor: str | None = None
     while True:
         found = await context.store.dead_letters(MAX_LIMIT, cursor, prefix, reason)
         outcomes = await asyncio.gather(*(_replay_if_possible(context, letter) for letter in found.items))
-        replayed += [letter.id for letter, done in zip(found.items, outcomes, strict=True) if done]
+        for letter, done in zip(found.items, outcomes, strict=True):
+            if done:
+                (messages if letter.execution is None else executions).append(letter.id)
         cursor = found.next_cursor
         if cursor is None:
-            return answer({"replayed": len(replayed), "messageIds": replayed})
+            told: dict[str, Any] = {"replayed": len(messages) + len(executions), "messageIds": messages}
+            return answer(told | ({"executionIds": executions} if executions else {}))
 
 
 async def _replay_if_possible(context: Context, letter: DeadLetter) -> bool:
     now = context.clock.now()
+    if letter.execution is not None:
+        ended = letter.execution
+        return await context.jobs.retry_execution(ended, again(ended, now), now) is Retried.QUEUED
     try:
         message = _again(context, letter, {}, now)
     except InvalidInput:
         return False
     return await context.store.replay(letter, message, fire_at(message.due_at, now)) is Scheduled.CREATED
+
+
+async def _retry(request: web.Request, execution: Execution, members: Mapping[str, Any]) -> web.Response:
+    if wrong := [name for name in ("scheduleTo", "delay") if name in members]:
+        reason = Sentence("is for messages only: an execution is made again at once")
+        raise InvalidInput({name: [reason] for name in wrong})
+    further = await retry(request.app[CONTEXT], execution)
+    queued = word("queued", language(request))
+    return answer({"status": queued, "jobId": execution.job_id, "executionId": further}, 202)
 
 
 def _again(context: Context, letter: DeadLetter, members: Mapping[str, Any], now: datetime) -> Message:
@@ -114,22 +136,32 @@ def _no_letter(message_id: MessageId) -> MessageNotFound:
 
 
 def _shown(letter: DeadLetter, zone: tzinfo) -> dict[str, Any]:
-    message = letter.message
-    if message is None:
+    message, execution = letter.message, letter.execution
+    if execution is not None:
         what: dict[str, Any] = {
+            "id": execution.id,
+            "executionId": execution.id,
+            "jobId": execution.job_id,
+            "webhookId": execution.webhook_id,
+            "runId": execution.run_id,
+            "scheduledFor": with_offset(execution.scheduled_for, zone),
+        }
+    elif message is None:
+        what = {
             "id": letter.id,
+            "messageId": letter.id,
             "record": letter.record.decode("utf-8", "replace"),
             "recordBase64": b64encode(letter.record).decode(),
         }
     else:
         what = {
+            "messageId": letter.id,
             **as_given(message),
             "version": message.version,
             "createdAt": with_offset(message.created_at, zone),
         }
     return {
         **what,
-        "messageId": letter.id,
         "reason": letter.reason.value,
         "attempts": letter.attempts,
         "lastError": letter.last_error,

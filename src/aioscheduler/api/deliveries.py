@@ -24,12 +24,10 @@ async def page(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     query = load_query(QUERY, request)
     zone, speech = context.config.zone, language(request)
-    if query["jobId"]:
-        # Every attempt so far is one of a message.
-        return answer({"deliveries": [], "nextCursor": None})
-    found = await context.store.deliveries(
-        query["limit"], query["cursor"], MessageId(query["messageId"]) or None, query["status"]
-    )
+    message_id, job_id = MessageId(query["messageId"]) or None, query["jobId"].lower() or None
+    if message_id is not None and job_id is not None:
+        return answer({"deliveries": [], "nextCursor": None})  # an attempt is one of either
+    found = await context.store.deliveries(query["limit"], query["cursor"], message_id, query["status"], job_id)
     return answer(
         {
             "deliveries": [_shown(delivery, zone, speech) for delivery in found.items],
@@ -42,9 +40,12 @@ def _shown(delivery: Delivery, zone: tzinfo, speech: Language) -> dict[str, Any]
     def at(instant: datetime | None) -> str | None:
         return None if instant is None else with_offset(instant, zone)
 
+    of: dict[str, Any] = {"messageId": delivery.message_id}
+    if delivery.job_id is not None:
+        of = {"jobId": delivery.job_id, "executionId": delivery.execution_id}
     return {
         "id": delivery.id,
-        "messageId": delivery.message_id,
+        **of,
         "attempt": delivery.attempt,
         "status": word(delivery.status.value, speech),
         "scheduledFor": at(delivery.scheduled_for),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 INTRODUCTION = """\
-Schedule a webhook for an instant, and it is called then: to the millisecond, at least once, with retries.
+Schedule a webhook for an instant, and it is called then: to the millisecond, at least once, with retries. Or make a
+job, and it runs by its schedule: every weekday at 8, in the time zone of your choice.
 
-**Credentials.** `Authorization: Bearer <API_TOKEN>` wherever a lock stands.
+**Credentials.** `Authorization: Bearer <API_TOKEN>` opens whatever has a lock. Accounts open their own jobs with a JSON
+Web Token in its place, and bot jobs open with `X-API-Key: <API_KEY>`.
 
 **Errors** all have one shape: `detail` is a sentence for people, `error_code` is stable and meant for programs,
 `status_code` repeats the HTTP status, and `errors` lists a validation's reasons by field. A path that does not exist is
@@ -17,7 +19,8 @@ answered 404 `NOT_FOUND`, a method that a path does not know 405 `METHOD_NOT_ALL
 `"5"` is no number.
 
 **Instants** are read as ISO 8601, with `Z`, an offset, or neither: then they are local in the service's `TIMEZONE`.
-They count to the millisecond, rounded up.
+They count to the millisecond, rounded up. Answers about messages have the offset of `TIMEZONE`, those about jobs are in
+UTC with `Z`.
 
 **Languages.** `Accept-Language: pt` turns status words and sentences into Portuguese.
 
@@ -26,8 +29,12 @@ They count to the millisecond, rounded up.
 
 TAGS = {
     "messages": "One-shot webhooks: what to send, where, and when.",
-    "dead letters": "Messages that are not attempted any more, whole and with the reason.",
-    "deliveries": "The latest attempts, with their lateness.",
+    "dead letters": "Messages, and executions of jobs, that are not attempted any more, with the reason.",
+    "deliveries": "The latest attempts of messages and of executions, with their lateness.",
+    "jobs": "Recurring webhooks of accounts: what calls them, and when.",
+    "webhooks": "What every run of a job calls.",
+    "executions": "The history of jobs: each attempt of each webhook.",
+    "bot jobs": "Recurring runs of bots, such as greetings on birthdays.",
     "operations": "Health and metrics.",
     "inbox": "A built-in receiver, for trying things out.",
 }
@@ -99,9 +106,56 @@ ERRORS: dict[int, tuple[str, str, dict[str, Any]]] = {
     ),
 }
 
+_BAD_CRON = "must have five fields, minute, hour, day of month, month and day of week; this has 6"
+EXAMPLE_JOB_ID = "0198a3c4-5e6f-7a1b-8c2d-3e4f5a6b7c8d"
+EXAMPLE_WEBHOOK_ID = "0198a3c4-5e6f-8a1b-9d3e-4f5a6b7c8d9e"
+EXAMPLE_EXECUTION_ID = "0198a3c4-5e6f-8a1b-ae4f-5a6b7c8d9eaf"
+
+#: What the families of jobs answer otherwise.
+JOB_ERRORS: dict[int, tuple[str, str, dict[str, Any]]] = {
+    400: (
+        "BadRequest",
+        "The request is not legal; `errors` says which field and why. `INVALID_CRON_EXPRESSION` when a cron "
+        "expression is among them, else `VALIDATION_ERROR`.",
+        {
+            "detail": f"schedule: {_BAD_CRON}",
+            "error_code": "INVALID_CRON_EXPRESSION",
+            "errors": {"schedule": [_BAD_CRON]},
+        },
+    ),
+    403: (
+        "OtherAccount",
+        "It is another account's.",
+        {"detail": "These credentials do not open this account.", "error_code": "FORBIDDEN"},
+    ),
+    404: (
+        "NoSuchId",
+        "There is none: `JOB_NOT_FOUND`, `WEBHOOK_NOT_FOUND` or `EXECUTION_NOT_FOUND`.",
+        {"detail": f'There is no job with the id "{EXAMPLE_JOB_ID}".', "error_code": "JOB_NOT_FOUND"},
+    ),
+    409: (
+        "NotEnded",
+        "It has not ended yet (`EXECUTION_ACTIVE`), or was never run (`EXECUTION_SKIPPED`).",
+        {
+            "detail": "This execution, or a later attempt, has not ended yet.",
+            "error_code": "EXECUTION_ACTIVE",
+        },
+    ),
+}
+
 #: What a good status means, and where it means something else.
-SUCCESSES = {200: "Done.", 201: "Scheduled; the id is new.", 202: "Scheduled.", 503: "A part is down."}
+SUCCESSES = {
+    200: "Done.",
+    201: "Scheduled; the id is new.",
+    202: "Scheduled.",
+    204: "Gone; the answer has no body.",
+    503: "A part is down.",
+}
 OUTCOMES = {
+    ("POST", "/webhooks", 201): "Every run from now on calls it.",
+    ("POST", "/api/jobs/{job_id}/run", 202): "It runs, or waits behind the run that goes on.",
+    ("POST", "/scheduler/jobs/{job_id}/run", 202): "It runs, or waits behind the run that goes on.",
+    ("GET", "/scheduler/health", 200): "Everything works.",
     ("POST", "/messages", 200): "Scheduled in place of the message that had the id.",
     ("PUT", "/messages/{id}", 200): "Scheduled in place of the message that had the id.",
     ("POST", "/messages/batch", 200): "Every item was judged; some may be rejected.",
@@ -111,6 +165,54 @@ OUTCOMES = {
 
 #: What a summary has no room for, by method and path.
 DESCRIPTIONS = {
+    ("POST", "/api/jobs"): (
+        "`schedule` is a cron expression in `timezone`. A time that daylight saving skips runs right after the gap, "
+        "one that comes twice runs the first time; hourly and finer schedules keep running through both. A job without "
+        "a webhook runs too, but every run fails: make its webhooks next."
+    ),
+    ("GET", "/api/jobs"): "Oldest first. A token of accounts has to say which of them.",
+    ("GET", "/api/jobs/preview"): "Says when a schedule would run, in words and in instants, without making a job.",
+    ("PUT", "/api/jobs/{job_id}"): (
+        "What is left out stays. `next_run_at` changes only with `schedule`, `timezone` and `enabled`; `retry_policy` "
+        "is replaced whole."
+    ),
+    ("DELETE", "/api/jobs/{job_id}"): (
+        "Its webhooks and its history go with it, and retries that were to come. A request that is on the wire at that "
+        "moment may still arrive."
+    ),
+    (
+        "PATCH",
+        "/api/jobs/{job_id}/enable",
+    ): "It runs from now on; what it missed while it was disabled is not made up for.",
+    ("PATCH", "/api/jobs/{job_id}/disable"): "No run begins by its schedule after the answer.",
+    ("POST", "/api/jobs/{job_id}/run"): (
+        "Outside of its schedule, also while it is disabled. While as many runs go on as `max_instances` allows, it "
+        "waits behind them; a further one joins it."
+    ),
+    ("GET", "/api/jobs/{job_id}/executions"): (
+        "Each attempt of each webhook is one. The last one of a run that failed for good is `dead_letter`; `skipped` "
+        "stands for occurrences that were not run, with the reason."
+    ),
+    ("POST", "/api/executions/{execution_id}/retry"): (
+        "A further attempt of the same webhook in the same run, with all the retries its job allows before it."
+    ),
+    ("POST", "/webhooks"): (
+        "A run makes one execution for each webhook of its job. Without `body_template`, POST, PUT and PATCH send "
+        "`job_id`, `job_name`, `account_id`, `execution_id`, `attempt` and `scheduled_at` as JSON; GET and DELETE send "
+        "no body."
+    ),
+    ("PUT", "/webhooks/{webhook_id}"): "What is left out stays; `null` empties what may be empty.",
+    ("DELETE", "/webhooks/{webhook_id}"): "No attempt starts after the answer.",
+    (
+        "POST",
+        "/scheduler/jobs",
+    ): "One run at a time, by default; a run that fails is not tried again before the next one.",
+    ("PUT", "/scheduler/jobs/{job_id}"): (
+        "What is left out stays; `schedule_config` and `bot_config` are replaced whole."
+    ),
+    ("DELETE", "/scheduler/jobs/{job_id}"): "Its history goes with it; a run that goes on is ended.",
+    ("POST", "/scheduler/jobs/{job_id}/run"): "Outside of its schedule, also while it is disabled.",
+    ("GET", "/scheduler/health"): "503 when the store or the engine is down. Answers within a second.",
     ("POST", "/messages"): (
         "Once this is answered with 2xx, the message will be delivered, or become a dead letter with a reason, or be "
         "deleted by you. Give either `scheduleTo` or `delay`. An instant in the past is due at once.\n\n"
@@ -136,7 +238,7 @@ DESCRIPTIONS = {
     ("GET", "/dead-letters"): "The latest first; with `prefix` in order of their ids.",
     ("POST", "/dead-letters/{id}/replay"): (
         "It leaves the list and is scheduled again, at once or when the body says. Answered 409 while a live message "
-        "has its id."
+        "has its id. An execution of a job is always made again at once."
     ),
     ("POST", "/dead-letters/replay"): "It takes `prefix`, `reason` or `all=true`.",
     ("GET", "/deliveries"): "Newest first. The log is bounded by `DELIVERY_LOG_SIZE`.",
@@ -147,7 +249,8 @@ DESCRIPTIONS = {
     ),
     ("GET", "/metrics"): (
         "JSON, or Prometheus text when `Accept` asks for `text/plain` or `application/openmetrics-text`. Counters are "
-        "the whole deployment's."
+        "the whole deployment's.\n\n"
+        "An account's token reads `jobs` and `executions` of its accounts, as JSON only."
     ),
     ("POST", "/inbox/{any}"): (
         "Schedule a message to this address and read `GET /inbox` to see it arrive. Open to callers on this machine "
@@ -203,8 +306,132 @@ _DEAD = {
 _BULK = {"deleted": 2, "messageIds": ["order-1042_2h", "order-1042_24h"]}
 _COMMON_HEALTH = {"scheduled_jobs": 5, "uptime": "2h 34m 12s", "version": "1.0.0"}
 
+_ACCOUNT = "123e4567-e89b-12d3-a456-426614174000"
+_JOB: dict[str, Any] = {
+    "id": EXAMPLE_JOB_ID,
+    "account_id": _ACCOUNT,
+    "name": "Nightly backup",
+    "description": None,
+    "schedule": "0 2 * * *",
+    "type": 1,
+    "timezone": "America/New_York",
+    "enabled": True,
+    "retry_policy": {
+        "max_attempts": 3,
+        "backoff_seconds": 60,
+        "backoff_type": "exponential",
+        "max_backoff_seconds": 3600,
+    },
+    "max_instances": 1,
+    "coalesce": True,
+    "misfire_grace_seconds": 3600,
+    "last_run_at": "2030-04-14T06:00:00.004Z",
+    "last_run_status": "success",
+    "last_run_error": None,
+    "next_run_at": "2030-04-15T06:00:00Z",
+    "created_at": "2030-04-10T09:12:33.250Z",
+    "updated_at": "2030-04-10T09:12:33.250Z",
+}
+_NEW_JOB = {**_JOB, "last_run_at": None, "last_run_status": None}
+_DISABLED_JOB = {**_JOB, "enabled": False, "next_run_at": None, "updated_at": "2030-04-14T10:00:00Z"}
+_WEBHOOK: dict[str, Any] = {
+    "id": EXAMPLE_WEBHOOK_ID,
+    "job_id": EXAMPLE_JOB_ID,
+    "url": "https://example.com/hooks/backup",
+    "method": "POST",
+    "headers": {"Authorization": "Bearer the-receivers-token"},
+    "query_params": {"source": "scheduler"},
+    "body_template": '{"run": "{{ execution.id }}", "day": "{{ scheduled_at | date: "%Y-%m-%d" }}"}',
+    "timeout_seconds": 30,
+    "created_at": "2030-04-10T09:13:01.118Z",
+    "updated_at": "2030-04-10T09:13:01.118Z",
+}
+_EXECUTION: dict[str, Any] = {
+    "id": EXAMPLE_EXECUTION_ID,
+    "job_id": EXAMPLE_JOB_ID,
+    "webhook_id": EXAMPLE_WEBHOOK_ID,
+    "run_id": f"{EXAMPLE_JOB_ID}@2030-04-14T06:00:00Z",
+    "status": "success",
+    "attempt": 1,
+    "scheduled_for": "2030-04-14T06:00:00Z",
+    "started_at": "2030-04-14T06:00:00.004Z",
+    "finished_at": "2030-04-14T06:00:00.145Z",
+    "duration_ms": 141.2,
+    "response_code": 200,
+    "error": None,
+    "worker_id": "b1946ac92492",
+    "created_at": "2030-04-14T06:00:00.002Z",
+}
+_BOT_JOB: dict[str, Any] = {
+    "id": EXAMPLE_JOB_ID,
+    "name": "Birthday greetings",
+    "description": "Every morning at 8.",
+    "bot_type": "birthday",
+    "enabled": True,
+    "schedule_type": "daily",
+    "schedule_config": {"hour": 8, "minute": 0},
+    "bot_config": {"dry_run": False, "process_late": True, "max_days_late": 7, "max_messages_per_run": 10},
+    "max_instances": 1,
+    "coalesce": True,
+    "misfire_grace_seconds": 3600,
+    "created_at": "2030-04-10T09:12:33.250Z",
+    "updated_at": "2030-04-10T09:12:33.250Z",
+    "last_run_at": "2030-04-14T08:00:00.003Z",
+    "last_run_status": "success",
+    "last_run_error": None,
+    "next_run_at": "2030-04-15T08:00:00Z",
+}
+_NEW_BOT_JOB = {**_BOT_JOB, "last_run_at": None, "last_run_status": None}
+_RUN_NOW = {"message": f"Job {EXAMPLE_JOB_ID} queued for immediate execution", "status": "queued"}
+
 #: What a client may send, by method and path and then by a name for people.
 REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/api/jobs"): {
+        "Every night at 2": {"account_id": _ACCOUNT, "name": "Nightly backup", "schedule": "0 2 * * *", "type": 1},
+        "On weekdays in New York, with every option": {
+            **{name: _JOB[name] for name in ("account_id", "type", "timezone", "enabled", "coalesce")},
+            "name": "Opening bell",
+            "description": "Wakes the traders.",
+            "schedule": "30 9 * * mon-fri",
+            "retry_policy": {"max_attempts": 5, "backoff_seconds": 10, "backoff_type": "linear"},
+            "max_instances": 2,
+            "misfire_grace_seconds": 600,
+        },
+    },
+    ("PUT", "/api/jobs/{job_id}"): {
+        "An hour later": {"schedule": "0 3 * * *"},
+        "Let it rest": {"enabled": False},
+    },
+    ("POST", "/webhooks"): {
+        "A fixed body": {
+            "job_id": EXAMPLE_JOB_ID,
+            "url": "https://example.com/hooks/backup",
+            "method": "POST",
+            "body_template": '{"action": "backup"}',
+        },
+        "With every option": {
+            name: _WEBHOOK[name]
+            for name in ("job_id", "url", "method", "headers", "query_params", "body_template", "timeout_seconds")
+        },
+    },
+    ("PUT", "/webhooks/{webhook_id}"): {
+        "Another address": {"url": "https://example.com/hooks/new", "query_params": None}
+    },
+    ("POST", "/scheduler/jobs"): {
+        "Greetings every morning": {
+            name: _BOT_JOB[name]
+            for name in ("name", "description", "bot_type", "schedule_type", "schedule_config", "bot_config")
+        },
+        "Visits on three afternoons, as a trial": {
+            "name": "Visits",
+            "bot_type": "visitor",
+            "schedule_type": "weekly",
+            "schedule_config": {"day_of_week": "mon,wed,fri", "hour": 14, "minute": 30, "timezone": "Europe/Paris"},
+            "bot_config": {"limit": 50, "dry_run": True},
+        },
+    },
+    ("PUT", "/scheduler/jobs/{job_id}"): {"At half past nine": {"schedule_config": {"hour": 9, "minute": 30}}},
+    ("POST", "/scheduler/jobs/{job_id}/toggle"): {"Let it rest": {"enabled": False}},
     ("POST", "/messages"): {
         "In two seconds, to the test inbox": {
             "delay": "2s",
@@ -227,6 +454,65 @@ REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
 
 #: What the service answers when all is well, by method, path and status.
 RESPONSES: dict[tuple[str, str, int], Any] = {
+    ("POST", "/api/jobs", 201): _NEW_JOB,
+    ("GET", "/api/jobs", 200): {"items": [_JOB], "total": 1, "skip": 0, "limit": 100},
+    ("GET", "/api/jobs/preview", 200): {
+        "description": "At 02:30, every day (America/New_York)",
+        "next_runs": ["2030-03-09T07:30:00Z", "2030-03-10T07:00:00Z", "2030-03-11T06:30:00Z"],
+        "notes": ["On 2030-03-10 the clocks in America/New_York skip 02:30: it runs right after the gap, at 03:00."],
+    },
+    ("GET", "/api/jobs/{job_id}", 200): _JOB,
+    ("PUT", "/api/jobs/{job_id}", 200): {**_JOB, "schedule": "0 3 * * *", "next_run_at": "2030-04-15T07:00:00Z"},
+    ("PATCH", "/api/jobs/{job_id}/enable", 200): _JOB,
+    ("PATCH", "/api/jobs/{job_id}/disable", 200): _DISABLED_JOB,
+    ("POST", "/api/jobs/{job_id}/run", 202): {**_RUN_NOW, "execution_ids": [EXAMPLE_EXECUTION_ID]},
+    ("GET", "/api/jobs/{job_id}/executions", 200): {"items": [_EXECUTION], "total": 1, "skip": 0, "limit": 100},
+    ("GET", "/api/executions/{execution_id}", 200): {**_EXECUTION, "response_body": '{"ok": true}'},
+    ("POST", "/api/executions/{execution_id}/retry", 202): {
+        "message": f"Execution {EXAMPLE_EXECUTION_ID} queued for immediate execution",
+        "status": "queued",
+        "execution_id": "0198a3c4-5e6f-8a1b-b0c1-2d3e4f5a6b7c",
+    },
+    ("POST", "/webhooks", 201): _WEBHOOK,
+    ("GET", "/webhooks", 200): {"items": [_WEBHOOK], "total": 1, "skip": 0, "limit": 100},
+    ("GET", "/webhooks/{webhook_id}", 200): _WEBHOOK,
+    ("PUT", "/webhooks/{webhook_id}", 200): {
+        **_WEBHOOK,
+        "url": "https://example.com/hooks/new",
+        "query_params": None,
+        "updated_at": "2030-04-14T10:00:00Z",
+    },
+    ("POST", "/scheduler/jobs", 201): _NEW_BOT_JOB,
+    ("GET", "/scheduler/jobs", 200): [_BOT_JOB],
+    ("GET", "/scheduler/jobs/{job_id}", 200): _BOT_JOB,
+    ("PUT", "/scheduler/jobs/{job_id}", 200): {
+        **_BOT_JOB,
+        "schedule_config": {"hour": 9, "minute": 30},
+        "next_run_at": "2030-04-15T09:30:00Z",
+    },
+    ("POST", "/scheduler/jobs/{job_id}/toggle", 200): {**_BOT_JOB, "enabled": False, "next_run_at": None},
+    ("POST", "/scheduler/jobs/{job_id}/run", 202): _RUN_NOW,
+    ("GET", "/scheduler/jobs/{job_id}/history", 200): [
+        {
+            "id": EXAMPLE_EXECUTION_ID,
+            "job_id": EXAMPLE_JOB_ID,
+            "scheduled_for": "2030-04-14T08:00:00Z",
+            "started_at": "2030-04-14T08:00:00.003Z",
+            "finished_at": "2030-04-14T08:00:01.912Z",
+            "status": "success",
+            "result": {"messages_sent": 12, "found": 12, "errors": 0},
+            "error": None,
+            "messages_sent": 12,
+            "profiles_visited": 0,
+        }
+    ],
+    ("GET", "/scheduler/health", 200): {
+        "status": "healthy",
+        "scheduler_running": True,
+        "redis_connected": True,
+        "total_jobs": 5,
+        "enabled_jobs": 3,
+    },
     ("POST", "/messages", 201): _SCHEDULED,
     ("POST", "/messages", 200): _SCHEDULED,
     ("PUT", "/messages/{id}", 201): _SCHEDULED,
@@ -330,6 +616,19 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
     },
     ("GET", "/metrics", 200): {
         "timestamp": "2030-04-15T02:50:00.000Z",
+        "jobs": {"total": 100, "enabled": 85, "disabled": 15},
+        "executions": {
+            "total": 10000,
+            "queued": 5,
+            "running": 2,
+            "success": 9493,
+            "failure": 400,
+            "timed_out": 7,
+            "dead_letter": 93,
+            "skipped": 12,
+            "success_rate": 95.0,
+            "avg_duration_ms": 250.5,
+        },
         "messages": {
             "scheduled": 120,
             "replaced": 2,
@@ -350,6 +649,21 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
             "leased": 0,
             "dead": 0,
             "oldest_overdue_seconds": 0.0,
+        },
+        "bot_jobs": {
+            "total": 3,
+            "enabled": 2,
+            "disabled": 1,
+            "runs": {
+                "total": 40,
+                "queued": 0,
+                "running": 1,
+                "success": 39,
+                "failed": 0,
+                "skipped": 1,
+                "success_rate": 100.0,
+                "avg_duration_ms": 1830.2,
+            },
         },
     },
     ("GET", "/inbox", 200): {
@@ -374,7 +688,7 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
 
 #: The beginning of what ``GET /metrics`` tells Prometheus.
 PROMETHEUS = """\
-# HELP aioscheduler_messages_scheduled_total Messages accepted.
+# HELP aioscheduler_messages_scheduled_total Messages accepted under a new id.
 # TYPE aioscheduler_messages_scheduled_total counter
 aioscheduler_messages_scheduled_total 120.0
 """

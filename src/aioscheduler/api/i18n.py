@@ -154,6 +154,16 @@ PORTUGUESE = {
         "Esta rota exige o cabeçalho Authorization: Bearer <API_TOKEN>."
     ),
     "The token is not valid.": "O token não é válido.",
+    "This route needs the header Authorization: Bearer <JWT or API_TOKEN>.": (
+        "Esta rota exige o cabeçalho Authorization: Bearer <JWT ou API_TOKEN>."
+    ),
+    "This route needs the header X-API-Key: <API_KEY>.": "Esta rota exige o cabeçalho X-API-Key: <API_KEY>.",
+    "The API key is not valid.": "A chave de API não é válida.",
+    "The token has expired.": "O token expirou.",
+    "The token is not valid yet.": "O token ainda não é válido.",
+    "The keys that sign tokens cannot be fetched at the moment.": (
+        "As chaves que assinam os tokens não podem ser obtidas no momento."
+    ),
     # Bodies and queries
     "The body has more than the {limit} bytes this service accepts.": (
         "O corpo tem mais do que os {limit} bytes que este serviço aceita."
@@ -199,4 +209,162 @@ PORTUGUESE = {
         "A inbox só recebe requisições desta máquina; INBOX=open permite outras."
     ),
     "The inbox is off: INBOX=false.": "A inbox está desligada: INBOX=false.",
+    "minute": "minuto",
+    "hour": "hora",
+    "day of month": "dia do mês",
+    "month": "mês",
+    "day of week": "dia da semana",
+    "is never due": "nunca ocorre",
+    '"{value}" is none of the aliases {choices}': '"{value}" não é um dos atalhos {choices}',
+    "must have five fields, minute, hour, day of month, month and day of week; this has {count}": (
+        "deve ter cinco campos, minuto, hora, dia do mês, mês e dia da semana; este tem {count}"
+    ),
+    '"{value}" is no legal {field}: use numbers from {min} to {max}, as in 5, 1-5, */2 or 1,3': (
+        '"{value}" não é válido como {field}: use números de {min} a {max}, como em 5, 1-5, */2 ou 1,3'
+    ),
+    "must be an IANA time zone, such as UTC or America/Sao_Paulo": (
+        "deve ser um fuso horário IANA, como UTC ou America/Sao_Paulo"
+    ),
+    "must name days of the week, such as mon,wed,fri or mon-fri": (
+        "deve indicar dias da semana em inglês abreviado, como mon,wed,fri ou mon-fri"
+    ),
+    "must come to at least one second and at most 50 years in all": (
+        "deve somar no mínimo um segundo e no máximo 50 anos"
+    ),
+    "Monday": "segunda-feira",
+    "Tuesday": "terça-feira",
+    "Wednesday": "quarta-feira",
+    "Thursday": "quinta-feira",
+    "Friday": "sexta-feira",
+    "Saturday": "sábado",
+    "Sunday": "domingo",
+    "January": "janeiro",
+    "February": "fevereiro",
+    "March": "março",
+    "April": "abril",
+    "May": "maio",
+    "June": "junho",
+    "July": "julho",
+    "August": "agosto",
+    "September": "setembro",
+    "October": "outubro",
+    "November": "novembro",
+    "December": "dezembro",
+    "every day": "todos os dias",
+    "Every week": "Toda semana",
+    "1 week": "1 semana",
+    "{count} weeks": "{count} semanas",
+    "Every day": "Todo dia",
+    "1 day": "1 dia",
+    "{count} days": "{count} dias",
+    "Every hour": "Toda hora",
+    "1 hour": "1 hora",
+    "{count} hours": "{count} horas",
+    "Every minute": "Todo minuto",
+    "1 minute": "1 minuto",
+    "{count} minutes": "{count} minutos",
+    "Every second": "Todo segundo",
+    "1 second": "1 segundo",
+    "{count} seconds": "{count} segundos",
+    "Every {period}": "A cada {period}",
+    "{what} ({zone})": "{what} ({zone})",
+    "{first}, {rest}": "{first}, {rest}",
+    "{first} to {last}": "{first} a {last}",
+    "At {times}": "Às {times}",
+    "Every {count} hours from {time}": "A cada {count} horas a partir das {time}",
+    "Every hour from {first} to {last}": "A cada hora das {first} às {last}",
+    "within {hours}": "dentro de {hours}",
+    "At minute {minutes}": "No minuto {minutes}",
+    "At minute {minutes} of every hour": "No minuto {minutes} de cada hora",
+    "in {months}": "em {months}",
+    "{days}, and also {weekdays}": "{days}, e também {weekdays}",
+    "{days}, but only if {weekdays}": "{days}, mas só se for {weekdays}",
+    "on day {days} of the month": "no dia {days} do mês",
+    "on the last day of the month": "no último dia do mês",
+    "on the last of Monday to Friday in the month": "no último dia do mês que seja de segunda a sexta-feira",
+    "the last {day} of the month": "{day} (a última ocorrência do mês)",
+    "{day} number {nth} of the month": "{day} ({nth}ª ocorrência do mês)",
+    "On {date} the clocks in {zone} show {time} twice: it runs the first time only.": (
+        "Em {date} os relógios em {zone} mostram {time} duas vezes: executa só na primeira."
+    ),
+    "On {date} the clocks in {zone} skip {time}: it runs right after the gap, at {moved}.": (
+        "Em {date} os relógios em {zone} pulam {time}: executa logo depois do salto, às {moved}."
+    ),
+    "gives more than {max} characters": "resulta em mais de {max} caracteres",
+    "must have at most {max} placeholders": "deve ter no máximo {max} marcadores",
+    "a placeholder must have at most {max} filters": "um marcador deve ter no máximo {max} filtros",
+    "{name} is no variable: use one of {choices}": "{name} não é uma variável: use uma destas: {choices}",
+    "{name} is no filter: use one of {choices}": "{name} não é um filtro: use um destes: {choices}",
+    "date must be the first filter": "date deve ser o primeiro filtro",
+    "the braces that open at character {at} are not closed": "as chaves que abrem no caractere {at} não são fechadas",
+    "cannot be understood at character {at}: a placeholder is a variable and filters, such as {example}": (
+        "não pode ser entendido no caractere {at}: um marcador é uma variável com seus filtros, como {example}"
+    ),
+    "the filter {name} takes no argument": "o filtro {name} não aceita argumento",
+    "the filter default needs a text in quotes, such as {example}": (
+        "o filtro default precisa de um texto entre aspas, como {example}"
+    ),
+    "the filter truncate needs a number of characters, such as {example}": (
+        "o filtro truncate precisa de um número de caracteres, como {example}"
+    ),
+    "the filter date needs a format in quotes, of at most {max} characters, such as {example}": (
+        "o filtro date precisa de um formato entre aspas, de no máximo {max} caracteres, como {example}"
+    ),
+    "{directive} is no part of a date: use {choices}": "{directive} não faz parte de uma data: use {choices}",
+    "Prometheus reads the whole deployment's metrics, which takes the API_TOKEN; ask for JSON.": (
+        "O Prometheus lê as métricas da instalação inteira, o que exige o API_TOKEN; peça JSON."
+    ),
+    "json and urlencode must stand last, in this order": "json e urlencode devem vir por último, nesta ordem",
+    "must be a whole number, at least {min}": "deve ser um número inteiro, no mínimo {min}",
+    "the URL cannot be used: {reason}": "a URL não pode ser usada: {reason}",
+    "{source} answered {status}": "{source} respondeu {status}",
+    "{source} is no file": "{source} não é um arquivo",
+    "there is no file {source}": "não existe o arquivo {source}",
+    "{source} cannot be read: {reason}": "{source} não pode ser lido: {reason}",
+    "{source} has more than the {limit} bytes that are read": "{source} tem mais que os {limit} bytes que são lidos",
+    "{source} has more than {limit} entries": "{source} tem mais de {limit} registros",
+    "{source} has no entry that can be read": "{source} não tem nenhum registro que possa ser lido",
+    "{source} is neither a vCard file nor a table with the usual columns": (
+        "{source} não é um arquivo vCard nem uma tabela com as colunas usuais"
+    ),
+    "{source} has no column {column}": "{source} não tem a coluna {column}",
+    "BIRTHDAY_CONTACTS is not set: it says where the contacts are": (
+        "BIRTHDAY_CONTACTS não está definida: ela diz onde estão os contatos"
+    ),
+    "BIRTHDAY_WEBHOOK_URL is not set: it says where greetings are sent to": (
+        "BIRTHDAY_WEBHOOK_URL não está definida: ela diz para onde vão as felicitações"
+    ),
+    "none of {count} greetings was accepted; the last one: {reason}": (
+        "nenhuma de {count} felicitações foi aceita; a última: {reason}"
+    ),
+    "VISITOR_PROFILES is not set: it says where the profiles are": (
+        "VISITOR_PROFILES não está definida: ela diz onde estão os perfis"
+    ),
+    "none of {count} profiles could be visited; the last one: {reason}": (
+        "nenhum de {count} perfis pôde ser visitado; o último: {reason}"
+    ),
+    "This occurrence was not run, so there is nothing to repeat; run its job.": (
+        "Esta ocorrência não foi executada, então não há o que repetir; execute o job."
+    ),
+    "This execution, or a later attempt, has not ended yet.": (
+        "Esta execução, ou uma tentativa posterior, ainda não terminou."
+    ),
+    'There is no execution with the id "{id}".': 'Não há execução com o id "{id}".',
+    "is for messages only: an execution is made again at once": (
+        "vale só para mensagens: uma execução é refeita imediatamente"
+    ),
+    "must be of a job with less than {max} webhooks": "deve ser de um job com menos de {max} webhooks",
+    "must be a UUID": "deve ser um UUID",
+    "These credentials do not open this account.": "Estas credenciais não dão acesso a esta conta.",
+    'There is no job with the id "{id}".': 'Não há job com o id "{id}".',
+    'There is no webhook with the id "{id}".': 'Não há webhook com o id "{id}".',
+    "Others change the job all the time. Try again in a moment.": (
+        "O job está sendo alterado por outros o tempo todo. Tente novamente em instantes."
+    ),
+    "Job {id} queued for immediate execution": "Job {id} na fila para execução imediata",
+    "Execution {id} queued for immediate execution": "Execução {id} na fila para execução imediata",
+    "must be a string, a number, true or false, or an array of these": (
+        "deve ser um texto, um número, true ou false, ou uma lista destes"
+    ),
+    "cannot be changed": "não pode ser alterado",
 }

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
-from aioscheduler.api.auth import TokenCheck
+from aioscheduler.api.auth import PRINCIPAL, Access
 from aioscheduler.api.context import Context
 from aioscheduler.api.i18n import Language, language_of
 from aioscheduler.api.problems import MethodNotAllowed, internal_problem, problem, status_of
@@ -51,7 +51,7 @@ class _Around:
         config = context.config
         self._clock = context.clock
         self._language: Language = config.language
-        self._token = TokenCheck(config.api_token)
+        self._credentials = context.credentials
         rate = config.rate_limit_per_second
         self._limiter = RateLimiter(rate, context.clock) if rate else None
         self._access_log = log.is_enabled_for(logging.DEBUG)
@@ -68,7 +68,7 @@ class _Around:
         # The library runs each request in a context of its own: nothing has to be unbound.
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            self._admit(request)
+            await self._admit(request)
             response = await handler(request)
         except web.HTTPRedirection as redirection:
             redirection.headers[REQUEST_ID] = request_id
@@ -90,19 +90,21 @@ class _Around:
             )
         return response
 
-    def _admit(self, request: web.Request) -> None:
+    async def _admit(self, request: web.Request) -> None:
         """Let nobody near a handler who may not call it; what is not known to be open is not."""
         match = request.match_info
         if match.handler in OPEN_HANDLERS or match.http_exception is not None:
             return
+        route = ROUTES_BY_HANDLER.get(match.handler)
         try:
-            self._token.check(request)
+            principal = await self._credentials.check(request, Access.TOKEN if route is None else route.access)
         except AuthError:
             if self._limiter is not None:
                 self._limiter.take(f"address {request.remote}")
             raise
         if self._limiter is not None:
-            self._limiter.take("token")
+            self._limiter.take(principal.caller)
+        request[PRINCIPAL] = principal
 
     def _language_of(self, request: web.Request) -> Language:
         return language_of(request.headers.get(hdrs.ACCEPT_LANGUAGE), self._language)

@@ -16,7 +16,11 @@ from aioscheduler.api.auth import Access
 from aioscheduler.api.examples import (
     DESCRIPTIONS,
     ERRORS,
+    EXAMPLE_EXECUTION_ID,
+    EXAMPLE_JOB_ID,
+    EXAMPLE_WEBHOOK_ID,
     INTRODUCTION,
+    JOB_ERRORS,
     OUTCOMES,
     PROMETHEUS,
     REQUESTS,
@@ -25,6 +29,7 @@ from aioscheduler.api.examples import (
     TAGS,
 )
 from aioscheduler.api.routes import ROUTES, Route
+from aioscheduler.api.schemas.jobs import RetryPolicySchema
 from aioscheduler.api.schemas.messages import ErrorSchema, RetrySchema
 
 _JSON: Final = "application/json"
@@ -36,6 +41,21 @@ _PLACES: Final[Mapping[str, dict[str, Any]]] = {
         "example": "order-1042_24h",
     },
     "any": {"description": "Anything.", "schema": {"type": "string", "minLength": 1}, "example": "hello"},
+    "job_id": {
+        "description": "The job's id.",
+        "schema": {"type": "string", "format": "uuid"},
+        "example": EXAMPLE_JOB_ID,
+    },
+    "webhook_id": {
+        "description": "The webhook's id.",
+        "schema": {"type": "string", "format": "uuid"},
+        "example": EXAMPLE_WEBHOOK_ID,
+    },
+    "execution_id": {
+        "description": "The execution's id.",
+        "schema": {"type": "string", "format": "uuid"},
+        "example": EXAMPLE_EXECUTION_ID,
+    },
 }
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "X-Request-ID": {
@@ -46,8 +66,30 @@ _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "WWW-Authenticate": {"description": "The scheme to use.", "schema": {"type": "string"}},
 }
 _ERROR_HEADERS: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
-#: What every route can answer, and every route that asks for the token.
-_ANYWHERE, _WITH_TOKEN = (500,), (401, 429, 503)
+#: What every route can answer, and every route that asks for credentials.
+_ANYWHERE, _WITH_CREDENTIALS = (500,), (401, 429, 503)
+_SCHEMES: Final[Mapping[str, dict[str, str]]] = {
+    "token": {"type": "http", "scheme": "bearer", "description": "The service's `API_TOKEN`: it opens every route."},
+    "jwt": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A JSON Web Token: it opens the jobs of the accounts it names.",
+    },
+    "api_key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The service's `API_KEY`, by default its `API_TOKEN`: it opens bot jobs.",
+    },
+}
+#: Which of them open a route; any one will do.
+_OPENED_BY: Final[Mapping[Access, tuple[str, ...]]] = {
+    Access.OPEN: (),
+    Access.TOKEN: ("token",),
+    Access.ACCOUNT: ("jwt", "token"),
+    Access.API_KEY: ("api_key", "token"),
+}
 
 
 @cache
@@ -62,15 +104,16 @@ def document() -> dict[str, object]:
         servers=[{"url": "/", "description": "This service"}],
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
-    spec.components.security_scheme(
-        "token", {"type": "http", "scheme": "bearer", "description": "The service's `API_TOKEN`."}
-    )
+    for name, scheme in _SCHEMES.items():
+        spec.components.security_scheme(name, scheme)
     for name, header in _HEADERS.items():
         spec.components.header(name, header)
     spec.components.schema("Error", schema=ErrorSchema)
     spec.components.schema("Retry", schema=RetrySchema)
-    for status, (name, meaning, example) in ERRORS.items():
-        spec.components.response(name, _error(status, meaning, example))
+    spec.components.schema("RetryPolicy", schema=RetryPolicySchema)
+    for errors in (ERRORS, JOB_ERRORS):
+        for status, (name, meaning, example) in errors.items():
+            spec.components.response(name, _error(status, meaning, example))
     for route in ROUTES:
         spec.path(path=route.path, operations={route.method.lower(): _operation(route)})
     made: dict[str, Any] = spec.to_dict()
@@ -89,7 +132,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "operationId": "_".join([route.method.lower(), *re.findall(r"\w+", route.path)]),
         "summary": route.summary,
         "tags": [route.tag],
-        "security": [{"token": []}] if route.access is Access.TOKEN else [],
+        "security": [{name: []} for name in _OPENED_BY[route.access]],
         "responses": {str(status): _response(route, status) for status in _statuses(route)},
     }
     if key in DESCRIPTIONS:
@@ -110,7 +153,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _statuses(route: Route) -> list[int]:
-    always = _ANYWHERE + _WITH_TOKEN if route.access is Access.TOKEN else _ANYWHERE
+    always = _ANYWHERE if route.access is Access.OPEN else _ANYWHERE + _WITH_CREDENTIALS
     return sorted({*route.responses, *route.errors, *always})
 
 
@@ -119,15 +162,16 @@ def _examples(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _response(route: Route, status: int) -> dict[str, Any] | str:
-    schema = route.responses.get(status)
-    if schema is None:
-        return ERRORS[status][0]
-    key = (route.method, route.path, status)
-    return {
+    if status not in route.responses:
+        return (ERRORS if route.invalid_status == 422 or status not in JOB_ERRORS else JOB_ERRORS)[status][0]
+    key, schema = (route.method, route.path, status), route.responses[status]
+    made: dict[str, Any] = {
         "description": OUTCOMES.get(key) or SUCCESSES[status],
         "headers": {"X-Request-ID": "X-Request-ID"},
-        "content": {_JSON: {"schema": schema, **({"example": RESPONSES[key]} if key in RESPONSES else {})}},
     }
+    if schema is not None:
+        made["content"] = {_JSON: {"schema": schema, **({"example": RESPONSES[key]} if key in RESPONSES else {})}}
+    return made
 
 
 def _error(status: int, meaning: str, example: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,11 +186,16 @@ def _error(status: int, meaning: str, example: Mapping[str, Any]) -> dict[str, A
 def _complete(made: dict[str, Any]) -> None:
     """Say what marshmallow's fields cannot."""
     schemas = made["components"]["schemas"]
-    for name in ("Message", "MessageBody"):
-        retry = schemas[name]["properties"]["retry"]
-        schemas[name]["properties"]["retry"] = {
-            "$ref": "#/components/schemas/Retry",
-            "description": retry["description"],
+    for name, member, described in (
+        ("Message", "retry", "Retry"),
+        ("MessageBody", "retry", "Retry"),
+        ("Job", "retry_policy", "RetryPolicy"),
+        ("JobUpdate", "retry_policy", "RetryPolicy"),
+    ):
+        members = schemas[name]["properties"]
+        members[member] = {
+            "$ref": f"#/components/schemas/{described}",
+            "description": members[member]["description"],
         }
     for schema in schemas.values():
         # What marshmallow would refuse to load; in an answer it would forbid us ever to add a member.

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from aiohttp import hdrs, web
 
+from aioscheduler.api.auth import principal
 from aioscheduler.api.context import CONTEXT, Context
+from aioscheduler.api.health import Census
 from aioscheduler.api.i18n import word
 from aioscheduler.api.respond import answer, language
 from aioscheduler.domain.instant import rfc3339_ms
-from aioscheduler.errors import StoreUnavailable
-from aioscheduler.metrics import Snapshot, exposition, summary
+from aioscheduler.domain.job import BOTS, Owner
+from aioscheduler.errors import Forbidden, Sentence, StoreUnavailable
+from aioscheduler.metrics import (
+    Family,
+    Snapshot,
+    bot_runs_summary,
+    executions_summary,
+    exposition,
+    jobs_summary,
+    summary,
+)
 from aioscheduler.store.base import Counts
 
 _TEXT_TYPES = ("text/plain", "application/openmetrics-text")
@@ -23,17 +35,17 @@ async def health(request: web.Request) -> web.Response:
     """``GET /health``"""
     context = request.app[CONTEXT]
     speech = language(request)
-    counts = await context.probe.counts()
+    census = await context.probe.census()
     running = context.engine.running
-    healthy = counts is not None and running
+    healthy = census is not None and running
     return answer(
         {
             "status": word("healthy" if healthy else "unhealthy", speech),
             "service": "scheduler",
-            "redis": word("connected" if counts is not None else "disconnected", speech),
+            "redis": word("connected" if census is not None else "disconnected", speech),
             "scheduler": word("running" if running else "stopped", speech),
             "store": context.store.kind,
-            **_common(context, counts),
+            **_common(context, census),
         },
         200 if healthy else 503,
     )
@@ -43,7 +55,7 @@ async def detailed_health(request: web.Request) -> web.Response:
     """``GET /health/detailed``"""
     context = request.app[CONTEXT]
     speech = language(request)
-    counts, report = await asyncio.gather(context.probe.counts(), context.probe.report())
+    census, report = await asyncio.gather(context.probe.census(), context.probe.report())
     engine = context.engine
     healthy = report is not None and engine.listening and engine.running
     return answer(
@@ -53,7 +65,7 @@ async def detailed_health(request: web.Request) -> web.Response:
             "database": word("connected" if report is not None else "disconnected", speech),
             "redis": word("connected" if engine.listening else "disconnected", speech),
             "scheduler_service": word("running" if engine.running else "stopped", speech),
-            **_common(context, counts),
+            **_common(context, census),
             "in_flight": engine.in_flight,
             "window_entries": engine.window_size,
             "loop_lag_ms": round(engine.loop_lag_seconds * 1000, 3),
@@ -71,9 +83,27 @@ async def detailed_health(request: web.Request) -> web.Response:
     )
 
 
-def _common(context: Context, counts: Counts | None) -> dict[str, Any]:
+async def scheduler_health(request: web.Request) -> web.Response:
+    """``GET /scheduler/health``"""
+    context = request.app[CONTEXT]
+    census = await context.probe.census()
+    running = context.engine.running
+    healthy = census is not None and running
+    return answer(
+        {
+            "status": word("healthy" if healthy else "unhealthy", language(request)),
+            "scheduler_running": running,
+            "redis_connected": census is not None,
+            "total_jobs": None if census is None else census.bot_jobs.total,
+            "enabled_jobs": None if census is None else census.bot_jobs.enabled,
+        },
+        200 if healthy else 503,
+    )
+
+
+def _common(context: Context, census: Census | None) -> dict[str, Any]:
     return {
-        "scheduled_jobs": None if counts is None else counts.messages,
+        "scheduled_jobs": None if census is None else census.scheduled,
         "uptime": readable_duration(context.clock.monotonic() - context.started_at),
         "version": context.config.version,
     }
@@ -87,16 +117,30 @@ def readable_duration(seconds: float) -> str:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """``GET /metrics``: JSON, or what Prometheus reads where ``Accept`` asks for it."""
+    """``GET /metrics``: JSON, or what Prometheus reads where ``Accept`` asks for it.
+
+    An account gets what is its own, as JSON.
+    """
     context = request.app[CONTEXT]
+    accounts = principal(request).accounts
     accept = ",".join(request.headers.getall(hdrs.ACCEPT, ()))
     if wants_text(accept):
+        if accounts is not None:
+            raise Forbidden(
+                Sentence("Prometheus reads the whole deployment's metrics, which takes the API_TOKEN; ask for JSON.")
+            )
         body, content_type = exposition(await _snapshot(context), accept)
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-store"})
-    counters, counts = await asyncio.gather(context.store.counters(), context.store.counts())
+    told = {"timestamp": rfc3339_ms(context.clock.now())}
+    if accounts is not None:
+        return answer(told | _recurring(await _sum(context, accounts)))
+    counters, counts, family, bots = await asyncio.gather(
+        context.store.counters(), context.store.counts(), _family(context, None), _family(context, BOTS)
+    )
     return answer(
-        {
-            "timestamp": rfc3339_ms(context.clock.now()),
+        told
+        | _recurring(family)
+        | {
             "messages": {
                 **summary(counters),
                 "pending": counts.messages,
@@ -104,16 +148,44 @@ async def metrics(request: web.Request) -> web.Response:
                 "dead": counts.dead,
                 "oldest_overdue_seconds": _overdue_seconds(context, counts),
             },
+            "bot_jobs": {**jobs_summary(bots), "runs": bot_runs_summary(bots)},
         }
+    )
+
+
+def _recurring(family: Family) -> dict[str, Any]:
+    return {"jobs": jobs_summary(family), "executions": executions_summary(family)}
+
+
+async def _sum(context: Context, accounts: Iterable[Owner]) -> Family:
+    # One after the other: a token may name hundreds.
+    total = Family()
+    for account in sorted(accounts):
+        total += await _family(context, account)
+    return total
+
+
+async def _family(context: Context, owner: Owner | None) -> Family:
+    jobs, executions = await asyncio.gather(context.jobs.job_counts(owner), context.jobs.execution_counts(owner))
+    return Family(
+        jobs=jobs.total,
+        enabled=jobs.enabled,
+        queued=executions.queued,
+        running=executions.running,
+        ended={status.value: count for status, count in executions.ended.items()},
+        duration_ms=executions.duration_ms,
+        attempts=executions.attempts,
     )
 
 
 async def _snapshot(context: Context) -> Snapshot:
     engine = context.engine
-    counters, counts = None, None
+    counters, counts, accounts, bots = None, None, None, None
     # A scraper learns more from store_up 0 than from an error.
     with suppress(StoreUnavailable):
-        counters, counts = await asyncio.gather(context.store.counters(), context.store.counts())
+        counters, counts, accounts, bots = await asyncio.gather(
+            context.store.counters(), context.store.counts(), _family(context, None), _family(context, BOTS)
+        )
     return Snapshot(
         version=context.config.version,
         counters=counters,
@@ -121,6 +193,9 @@ async def _snapshot(context: Context) -> Snapshot:
         leased=None if counts is None else counts.leased,
         dead=None if counts is None else counts.dead,
         oldest_overdue_seconds=None if counts is None else _overdue_seconds(context, counts),
+        accounts=accounts,
+        bots=bots,
+        store_risks=engine.store_risks,
         uptime_seconds=context.clock.monotonic() - context.started_at,
         loop_lag_seconds=engine.loop_lag_seconds,
         window_entries=engine.window_size,

@@ -5,16 +5,30 @@ The application and the OpenAPI document are both built from :data:`ROUTES`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from marshmallow import Schema
 
-from aioscheduler.api import dead_letters, deliveries, docs_pages, inbox, messages, ops
+from aioscheduler.api import (
+    bots,
+    dead_letters,
+    deliveries,
+    docs_pages,
+    executions,
+    inbox,
+    jobs,
+    messages,
+    ops,
+    webhooks,
+)
 from aioscheduler.api.auth import Access
+from aioscheduler.api.schemas import bots as bot_shapes
+from aioscheduler.api.schemas import jobs as job_shapes
 from aioscheduler.api.schemas import messages as shapes
 from aioscheduler.api.schemas import ops as ops_shapes
 from aioscheduler.api.schemas import query as queries
@@ -26,9 +40,10 @@ JsonHandler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 class Route:
     """One method of one path.
 
-    ``path`` has its place as ``{id}`` or ``{any}``, which match slashes too. ``request`` describes the JSON body, if
-    there is one; ``responses`` those that are not errors. ``errors`` are the statuses this route adds to those that
-    any route with its access can answer. ``invalid_status`` is its family's status for illegal input.
+    ``path`` has its place as ``{id}`` or ``{any}``, which match slashes too, or under another name, which does not.
+    ``request`` describes the JSON body, if there is one; ``responses`` those that are not errors, with ``None`` for one
+    that has no body. ``errors`` are the statuses this route adds to those that any route with its access can answer.
+    ``invalid_status`` is its family's status for illegal input.
     """
 
     method: str
@@ -40,9 +55,27 @@ class Route:
     request: type[Schema] | None = None
     request_required: bool = True
     query: type[Schema] | None = None
-    responses: Mapping[int, type[Schema]] = field(default_factory=dict)
+    responses: Mapping[int, type[Schema] | Schema | None] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
     invalid_status: int = 422
+
+
+def _account_route(method: str, path: str, handler: JsonHandler, summary: str, **more: Any) -> Route:
+    access = Access.ACCOUNT
+    return Route(method=method, path=path, handler=handler, summary=summary, access=access, invalid_status=400, **more)
+
+
+def _bot_route(method: str, path: str, handler: JsonHandler, summary: str, **more: Any) -> Route:
+    return Route(
+        method=method,
+        path=path,
+        handler=handler,
+        summary=summary,
+        tag="bot jobs",
+        access=Access.API_KEY,
+        invalid_status=400,
+        **more,
+    )
 
 
 #: In order: of paths with places, the more special ones stand first.
@@ -180,7 +213,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="dead letters",
         request=shapes.ReplaySchema,
         request_required=False,
-        responses={202: shapes.ScheduledSchema},
+        responses={202: shapes.LetterReplayedSchema},
         errors=(404, 409, 413, 422),
     ),
     Route(
@@ -211,6 +244,236 @@ ROUTES: Final[tuple[Route, ...]] = (
         responses={200: shapes.DeliveriesSchema},
         errors=(422,),
     ),
+    _account_route(
+        "POST",
+        "/api/jobs",
+        jobs.create,
+        "Make a job",
+        tag="jobs",
+        request=job_shapes.JobSchema,
+        responses={201: job_shapes.JobDetailsSchema},
+        errors=(400, 403, 413),
+    ),
+    _account_route(
+        "GET",
+        "/api/jobs",
+        jobs.page,
+        "List an account's jobs",
+        tag="jobs",
+        query=job_shapes.JobsQuery,
+        responses={200: job_shapes.JobListSchema},
+        errors=(400, 403),
+    ),
+    _account_route(
+        "GET",
+        "/api/jobs/preview",
+        jobs.preview,
+        "Try a schedule out",
+        tag="jobs",
+        query=job_shapes.PreviewQuery,
+        responses={200: job_shapes.PreviewSchema},
+        errors=(400,),
+    ),
+    _account_route(
+        "GET",
+        "/api/jobs/{job_id}",
+        jobs.show,
+        "Read a job",
+        tag="jobs",
+        responses={200: job_shapes.JobDetailsSchema},
+        errors=(403, 404),
+    ),
+    _account_route(
+        "PUT",
+        "/api/jobs/{job_id}",
+        jobs.update,
+        "Change a job",
+        tag="jobs",
+        request=job_shapes.JobUpdateSchema,
+        responses={200: job_shapes.JobDetailsSchema},
+        errors=(400, 403, 404, 413),
+    ),
+    _account_route(
+        "DELETE",
+        "/api/jobs/{job_id}",
+        jobs.delete,
+        "Delete a job",
+        tag="jobs",
+        responses={204: None},
+        errors=(403, 404),
+    ),
+    _account_route(
+        "PATCH",
+        "/api/jobs/{job_id}/enable",
+        jobs.enable,
+        "Let a job run by its schedule",
+        tag="jobs",
+        responses={200: job_shapes.JobDetailsSchema},
+        errors=(403, 404),
+    ),
+    _account_route(
+        "PATCH",
+        "/api/jobs/{job_id}/disable",
+        jobs.disable,
+        "Let a job rest",
+        tag="jobs",
+        responses={200: job_shapes.JobDetailsSchema},
+        errors=(403, 404),
+    ),
+    _account_route(
+        "POST",
+        "/api/jobs/{job_id}/run",
+        jobs.run,
+        "Run a job now",
+        tag="jobs",
+        responses={202: job_shapes.RunQueuedSchema},
+        errors=(403, 404),
+    ),
+    _account_route(
+        "GET",
+        "/api/jobs/{job_id}/executions",
+        executions.page,
+        "Read a job's history, newest first",
+        tag="executions",
+        query=job_shapes.ExecutionsQuery,
+        responses={200: job_shapes.ExecutionListSchema},
+        errors=(400, 403, 404),
+    ),
+    _account_route(
+        "GET",
+        "/api/executions/{execution_id}",
+        executions.show,
+        "Read an execution, with what the webhook answered",
+        tag="executions",
+        responses={200: job_shapes.ExecutionDetailsSchema},
+        errors=(403, 404),
+    ),
+    _account_route(
+        "POST",
+        "/api/executions/{execution_id}/retry",
+        executions.run_again,
+        "Run an execution again",
+        tag="executions",
+        responses={202: job_shapes.RetryQueuedSchema},
+        errors=(403, 404, 409),
+    ),
+    _account_route(
+        "POST",
+        "/webhooks",
+        webhooks.create,
+        "Give a job a webhook",
+        tag="webhooks",
+        request=job_shapes.WebhookSchema,
+        responses={201: job_shapes.WebhookDetailsSchema},
+        errors=(400, 403, 404, 413),
+    ),
+    _account_route(
+        "GET",
+        "/webhooks",
+        webhooks.page,
+        "List a job's webhooks",
+        tag="webhooks",
+        query=job_shapes.WebhooksQuery,
+        responses={200: job_shapes.WebhookListSchema},
+        errors=(400, 403, 404),
+    ),
+    _account_route(
+        "GET",
+        "/webhooks/{webhook_id}",
+        webhooks.show,
+        "Read a webhook",
+        tag="webhooks",
+        responses={200: job_shapes.WebhookDetailsSchema},
+        errors=(403, 404),
+    ),
+    _account_route(
+        "PUT",
+        "/webhooks/{webhook_id}",
+        webhooks.update,
+        "Change a webhook",
+        tag="webhooks",
+        request=job_shapes.WebhookUpdateSchema,
+        responses={200: job_shapes.WebhookDetailsSchema},
+        errors=(400, 403, 404, 413),
+    ),
+    _account_route(
+        "DELETE",
+        "/webhooks/{webhook_id}",
+        webhooks.delete,
+        "Delete a webhook",
+        tag="webhooks",
+        responses={204: None},
+        errors=(403, 404),
+    ),
+    _bot_route(
+        "POST",
+        "/scheduler/jobs",
+        bots.create,
+        "Make a bot job",
+        request=bot_shapes.BotJobSchema,
+        responses={201: bot_shapes.BotJobDetailsSchema},
+        errors=(400, 413),
+    ),
+    _bot_route(
+        "GET",
+        "/scheduler/jobs",
+        bots.listed,
+        "List bot jobs",
+        query=bot_shapes.BotJobsQuery,
+        responses={200: bot_shapes.BotJobDetailsSchema(many=True)},
+        errors=(400,),
+    ),
+    _bot_route(
+        "GET",
+        "/scheduler/jobs/{job_id}",
+        bots.show,
+        "Read a bot job",
+        responses={200: bot_shapes.BotJobDetailsSchema},
+        errors=(404,),
+    ),
+    _bot_route(
+        "PUT",
+        "/scheduler/jobs/{job_id}",
+        bots.update,
+        "Change a bot job",
+        request=bot_shapes.BotJobUpdateSchema,
+        responses={200: bot_shapes.BotJobDetailsSchema},
+        errors=(400, 404, 413),
+    ),
+    _bot_route(
+        "DELETE",
+        "/scheduler/jobs/{job_id}",
+        bots.delete,
+        "Delete a bot job",
+        responses={204: None},
+        errors=(404,),
+    ),
+    _bot_route(
+        "POST",
+        "/scheduler/jobs/{job_id}/toggle",
+        bots.toggle,
+        "Let a bot job run by its schedule, or rest",
+        request=bot_shapes.ToggleSchema,
+        responses={200: bot_shapes.BotJobDetailsSchema},
+        errors=(400, 404, 413),
+    ),
+    _bot_route(
+        "POST",
+        "/scheduler/jobs/{job_id}/run",
+        bots.run,
+        "Run a bot job now",
+        responses={202: bot_shapes.BotRunQueuedSchema},
+        errors=(404,),
+    ),
+    _bot_route(
+        "GET",
+        "/scheduler/jobs/{job_id}/history",
+        bots.history,
+        "Read a bot job's history, newest first",
+        query=bot_shapes.HistoryQuery,
+        responses={200: bot_shapes.BotRunSchema(many=True)},
+        errors=(400, 404),
+    ),
     Route(
         method="GET",
         path="/health",
@@ -231,11 +494,23 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         method="GET",
+        path="/scheduler/health",
+        handler=ops.scheduler_health,
+        summary="Say whether bot jobs run",
+        tag="operations",
+        access=Access.OPEN,
+        responses={200: ops_shapes.SchedulerHealthSchema, 503: ops_shapes.SchedulerHealthSchema},
+    ),
+    Route(
+        method="GET",
         path="/metrics",
         handler=ops.metrics,
         summary="Read the counters, as JSON or for Prometheus",
         tag="operations",
+        access=Access.ACCOUNT,
         responses={200: ops_shapes.MetricsSchema},
+        errors=(403,),
+        invalid_status=400,
     ),
     Route(
         method="GET",
@@ -281,6 +556,10 @@ OPEN_HANDLERS: Final[frozenset[Handler]] = frozenset(
 )
 
 
+_PLACE: Final = re.compile(r"\{(\w+)\}")
+_GREEDY: Final = {"id": r"{id:[\s\S]+}", "any": r"{any:[\s\S]+}"}
+
+
 def add_routes(app: web.Application) -> None:
     """Add every route, each with and without a trailing slash, and the documentation pages."""
     docs_pages.add_docs_routes(app)
@@ -288,10 +567,10 @@ def add_routes(app: web.Application) -> None:
     for route in ROUTES:
         paths.setdefault(route.path, []).append(route)
     for path, routes in paths.items():
-        # An id may hold anything, slashes and line breaks too.
-        pattern = path.replace("{id}", r"{id:[\s\S]+}").replace("{any}", r"{any:[\s\S]+}")
-        # Where a place ends the path it takes the slash as well; the handler knows.
-        for spelling in (pattern,) if path.endswith("}") else (pattern, pattern + "/"):
+        # An id that clients choose may hold anything, slashes and line breaks too.
+        pattern = _PLACE.sub(lambda place: _GREEDY.get(place[1]) or f"{{{place[1]}:[^/]+}}", path)
+        # Where such a place ends the path it takes the slash as well; the handler knows.
+        for spelling in (pattern,) if pattern.endswith(tuple(_GREEDY.values())) else (pattern, pattern + "/"):
             resource = app.router.add_resource(spelling)
             for route in routes:
                 resource.add_route(route.method, route.handler)

@@ -166,11 +166,6 @@ def job_of(other_id: str) -> JobId | None:
     return _job_id(_prefix(lower)) if _UUID.fullmatch(lower) else None
 
 
-def job_created_ms(job_id: JobId) -> int:
-    """Return when the id was made, in milliseconds since 1970."""
-    return _prefix(job_id) >> 12
-
-
 def run_id(job_id: JobId, fire_ms: int) -> str:
     """Return the name of an occurrence: ``job@fire time``."""
     return f"{job_id}@{rfc3339(from_ms(fire_ms))}"

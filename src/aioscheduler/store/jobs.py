@@ -32,7 +32,7 @@ from aioscheduler.store.jobcodec import (
     encode_job,
     encode_webhook,
 )
-from aioscheduler.store.recurring import ExecutionCounts, ExecutionListener, JobCounts, JobListener, Slice
+from aioscheduler.store.recurring import ExecutionCounts, ExecutionListener, JobCounts, JobListener, Slice, Unchanged
 
 _SCOPES: Final = (None, True, False)
 _NEW, _OLD = "new", "old"
@@ -52,21 +52,21 @@ class Jobs(Calls):
     async def create_job(self, job: Job, next_run_at: datetime | None) -> bool:
         return await self._write("", job, next_run_at)
 
-    async def update_job(self, old: Job, job: Job, next_run_at: datetime | None) -> bool:
+    async def update_job(self, old: Job, job: Job, next_run_at: datetime | Unchanged | None) -> bool:
         return await self._write(old.version, job, next_run_at)
 
-    async def _write(self, old: str, job: Job, next_run_at: datetime | None) -> bool:
-        due_ms = None if next_run_at is None else to_ms(next_run_at)
-        written = await self._write_job((old, job, encode_job(job), due_ms))
+    async def _write(self, old: str, job: Job, next_run_at: datetime | Unchanged | None) -> bool:
+        due_ms = to_ms(next_run_at) if isinstance(next_run_at, datetime) else None
+        due = "=" if isinstance(next_run_at, Unchanged) else "" if due_ms is None else str(due_ms)
+        written = await self._write_job((old, job, encode_job(job), due))
         if written and self.on_job is not None:
             self.on_job(job.id, due_ms)
         return written
 
-    async def _write_jobs(self, items: list[tuple[str, Job, bytes, int | None]]) -> Sequence[bool]:
+    async def _write_jobs(self, items: list[tuple[str, Job, bytes, str]]) -> Sequence[bool]:
         key_names, args = [keys.JOBS_DUE, keys.COUNTERS], list[Any]()
-        for old, job, record, due_ms in items:
+        for old, job, record, due in items:
             key_names += (keys.job(job.id), *_scopes(job.owner))
-            due = "" if due_ms is None else due_ms
             args += (job.id, old, record, "1" if job.enabled else "0", to_ms(job.created_at), due)
         with self._echo([keys.job(job.id) for _, job, _, _ in items]) as own:
             codes = await self._run("write_jobs", key_names, args)

@@ -131,6 +131,12 @@ class Fire:
     next_ms: int | None
 
 
+class Unchanged(Enum):
+    """Stands for a next fire time that stays what it is: it may be another by now than the caller has read."""
+
+    UNCHANGED = "unchanged"
+
+
 class Fired(Enum):
     """What a fire found."""
 
@@ -205,7 +211,7 @@ class JobStore(Protocol):
         """Write a new job, due at ``next_run_at``; ``False`` when its id is taken, also by itself."""
         ...
 
-    async def update_job(self, old: Job, job: Job, next_run_at: datetime | None) -> bool:
+    async def update_job(self, old: Job, job: Job, next_run_at: datetime | Unchanged | None) -> bool:
         """Put ``job`` in the place of ``old``; ``False`` when that was changed or deleted meanwhile.
 
         ``next_run_at`` is when it is due from now on; ``None``: not at all.

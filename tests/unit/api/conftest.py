@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias
 
+import jwt
 import orjson
 import pytest
 from aiohttp import web
@@ -19,14 +21,20 @@ from aioscheduler.api.docs_pages import OPENAPI
 from aioscheduler.api.middlewares import middlewares
 from aioscheduler.api.openapi import document
 from aioscheduler.api.routes import add_routes
-from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
+from aioscheduler.bots.birthday import Birthday
+from aioscheduler.bots.visitor import Visitor
+from aioscheduler.domain.execution import DeadReason, ExecutionStatus, Outcome, OutcomeKind
 from aioscheduler.domain.message import MessageId
 from aioscheduler.engine.guard import Guard
 from aioscheduler.store.base import Decision, Settlement, Store
+from aioscheduler.store.recurring import ExecutionSettlement
 from aioscheduler.store.redis import RedisStore
-from tests.support.clock import FakeClock
+from tests.support.clock import START, FakeClock
 
 TOKEN = "a-token-only-tests-know"
+API_KEY = "a-key-for-bot-jobs-only"
+JWT_SECRET = "a secret of at least 32 bytes, as it should be"
+ACCOUNT = "123e4567-e89b-12d3-a456-426614174000"
 HOOK = "https://example.com/hook"
 
 
@@ -39,6 +47,7 @@ class FakeEngine:
     in_flight: int = 0
     window_size: int = 0
     loop_lag_seconds: float = 0.0
+    store_risks: int = 0
 
 
 class Api:
@@ -92,6 +101,52 @@ class Api:
         )
         await store.settle(Settlement(claimed=claimed, decision=Decision.BURY, outcome=outcome, reason=reason))
 
+    async def job(self, **more: object) -> Any:
+        """Make an account's job and return it."""
+        body = {"account_id": ACCOUNT, "name": "Nightly", "schedule": "0 2 * * *", "type": 1}
+        status, answer = await self.call("POST", "/api/jobs", body | more)
+        assert status == 201, answer
+        return answer
+
+    async def webhook(self, job_id: str, **more: object) -> Any:
+        """Give a job a webhook and return it."""
+        status, answer = await self.call("POST", "/webhooks", {"job_id": job_id, "url": HOOK, "method": "POST"} | more)
+        assert status == 201, answer
+        return answer
+
+    async def bot_job(self, **more: object) -> Any:
+        """Make a bot job and return it."""
+        body = {
+            "name": "Visits",
+            "bot_type": "visitor",
+            "schedule_type": "daily",
+            "schedule_config": {"hour": 8, "minute": 0},
+        }
+        status, answer = await self.call("POST", "/scheduler/jobs", body | more)
+        assert status == 201, answer
+        return answer
+
+    async def settle(self, execution_id: str, reason: DeadReason | None = None, **ended: Any) -> None:
+        """Attempt an execution that is due, which ends as a success, or as told."""
+        jobs, now = self.context.jobs, self.clock.now()
+        refs = [ref async for page in jobs.execution_window(now, 100) for _, ref in page if ref.id == execution_id]
+        (claimed,) = await jobs.claim_executions(refs, now)
+        members: dict[str, Any] = {
+            "status": ExecutionStatus.SUCCESS,
+            "finished_at": now,
+            "duration_ms": 12.3456,
+        } | ended
+        final = dataclasses.replace(claimed.execution, **members)
+        kind = OutcomeKind.SUCCESS if final.status is ExecutionStatus.SUCCESS else OutcomeKind.FAILURE
+        outcome = Outcome(kind=kind, started_at=now, finished_at=now, duration_ms=12.5, error=final.error)
+        await jobs.settle_execution(ExecutionSettlement(claimed=claimed, final=final, outcome=outcome, reason=reason))
+
+
+def token_of(*accounts: str, **claims: object) -> str:
+    """Return a good token that names these accounts."""
+    expires = int((START + timedelta(days=1)).timestamp())
+    return jwt.encode({"aud": "authenticated", "exp": expires, "account_ids": accounts} | claims, JWT_SECRET)
+
 
 MakeApi: TypeAlias = Callable[..., Awaitable[Api]]
 
@@ -104,11 +159,16 @@ async def make_api() -> AsyncIterator[MakeApi]:
 
     async def make(store: Store | None = None, block_private: bool = False, **settings: Any) -> Api:
         clock, engine = FakeClock(), FakeEngine()
-        config = dataclasses.replace(ApiConfig(api_token=TOKEN, version="1.2.3"), **settings)
+        config = dataclasses.replace(
+            ApiConfig(api_token=TOKEN, api_key=API_KEY, jwt_secret=JWT_SECRET, version="1.2.3"), **settings
+        )
+        both: Any = store or RedisStore(redis, clock, zone=config.zone, replica="test")
         context = Context(
             config=config,
             clock=clock,
-            store=store or RedisStore(redis, clock, zone=config.zone, replica="test"),
+            store=both,
+            jobs=both,
+            bots={"birthday": Birthday(None, None, "Hello"), "visitor": Visitor(None, 0)},
             engine=engine,
             guard=Guard(block_private=block_private),
             started_at=clock.monotonic(),

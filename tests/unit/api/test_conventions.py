@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
 
+from aioscheduler.api import jobs
 from aioscheduler.api.auth import Access
+from aioscheduler.api.examples import REQUESTS
 from aioscheduler.api.middlewares import REQUEST_ID
 from aioscheduler.api.routes import ROUTES
 from aioscheduler.errors import Sentence, StoreUnavailable
 from tests.unit.api.conftest import HOOK, TOKEN, Api, MakeApi
 
+JOB_ID = "0198a3c4-5e6f-7a1b-8c2d-3e4f5a6b7c8d"
 BODY = {"id": "m", "delay": "1h", "payload": {}, "webhookUrl": HOOK}
 
 
@@ -37,7 +41,7 @@ class BrokenStore:
 async def test_a_route_asks_for_the_token_before_it_looks_at_anything(api: Api, route: Any) -> None:
     for path in (route.path, route.path + "/"):
         path = path.replace("{id}", "x").replace("{any}", "x")
-        body = b"no JSON" if route.method in ("POST", "PUT") else None
+        body = b"no JSON" if route.method in ("POST", "PUT", "PATCH") else None
         status, answer = await api.call(route.method, path, body, token="")
         if route.access is Access.OPEN:
             assert status != 401
@@ -134,16 +138,22 @@ async def test_a_packed_body_is_measured_unpacked(make_api: MakeApi) -> None:
 async def test_every_route_that_needs_the_store_answers_503_without_it(make_api: MakeApi, route: Any) -> None:
     store: Any = BrokenStore(StoreUnavailable(Sentence("The store does not answer.")))
     api = await make_api(store=store)
-    path = route.path.replace("{id}", "x").replace("{any}", "x")
+    path = re.sub(r"\{\w+_id\}", JOB_ID, route.path).replace("{id}", "x").replace("{any}", "x")
     body: object = BODY if route.path in ("/messages", "/messages/{id}") else {"prefix": "x"}
     if route.method == "PUT":
         body = BODY | {"id": "x"}
+    if route.invalid_status == 400 and (examples := REQUESTS.get((route.method, route.path))):
+        body = next(iter(examples.values()))
     if route.path == "/messages/batch":
         body = {"messages": [BODY]}
     if route.path == "/messages/search":
         path += "?prefix=x"
+    if route.path == "/webhooks":
+        path += f"?job_id={JOB_ID}"
     status, answer = await api.call(route.method, path, body if route.method != "GET" else None)
-    if "inbox" in path:
+    if route.handler is jobs.preview:
+        assert status == 400, "it needs no store, only a schedule"
+    elif "inbox" in path:
         assert status == 200
     elif "health" in path:
         assert (status, answer["status"]) == (503, "unhealthy")

@@ -6,7 +6,7 @@ from base64 import b64encode
 
 import pytest
 
-from aioscheduler.domain.execution import DeadReason
+from aioscheduler.domain.execution import DeadReason, ExecutionStatus
 from aioscheduler.domain.message import MessageId
 from tests.unit.api.conftest import HOOK, Api
 
@@ -141,3 +141,58 @@ async def test_the_delivery_log_goes_on_with_a_cursor(api: Api) -> None:
 async def test_an_unknown_outcome_is_refused(api: Api) -> None:
     status, answer = await api.call("GET", "/deliveries?status=fine")
     assert (status, list(answer["errors"])) == (422, ["status"])
+
+
+async def _dead_execution(api: Api) -> tuple[str, str]:
+    """Bury an execution; return its job's id and its own."""
+    job = await api.job()
+    await api.webhook(job["id"])
+    _, run = await api.call("POST", f"/api/jobs/{job['id']}/run")
+    (execution_id,) = run["execution_ids"]
+    await api.settle(execution_id, DeadReason.GONE, status=ExecutionStatus.DEAD_LETTER, error="HTTP 410")
+    return job["id"], execution_id
+
+
+async def test_executions_are_dead_letters_beside_messages(api: Api) -> None:
+    await api.bury("x")
+    job_id, execution_id = await _dead_execution(api)
+    _, answer = await api.call("GET", "/dead-letters?reason=gone")
+    (letter,) = answer["deadLetters"]
+    assert (letter["id"], letter["executionId"], letter["jobId"]) == (execution_id, execution_id, job_id)
+    assert (letter["runId"], letter["lastError"]) == (f"{job_id}@2026-04-15T02:41:45Z", "HTTP 410")
+    assert "messageId" not in letter
+    assert await api.call("GET", f"/dead-letters/{execution_id}") == (200, letter)
+    assert (await api.call("GET", "/dead-letters"))[1]["count"] == 2
+    assert (await api.call("DELETE", f"/api/jobs/{job_id}"))[0] == 204
+    assert (await api.call("GET", "/dead-letters"))[1]["count"] == 1
+
+
+async def test_a_dead_execution_is_made_again_at_once_and_only_so(api: Api) -> None:
+    job_id, execution_id = await _dead_execution(api)
+    path = f"/dead-letters/{execution_id}/replay"
+    for member in ("delay", "scheduleTo"):
+        status, answer = await api.call("POST", path, {member: "1h"})
+        assert (status, answer["errors"].keys()) == (422, {member})
+    status, answer = await api.call("POST", path, None, {"Accept-Language": "pt"})
+    assert (status, answer["status"], answer["jobId"]) == (202, "na fila", job_id)
+    _, further = await api.call("GET", f"/api/executions/{answer['executionId']}")
+    assert (further["attempt"], further["status"]) == (2, "queued")
+    assert (await api.call("GET", "/dead-letters"))[1]["count"] == 0
+
+
+async def test_all_that_match_are_replayed_whatever_they_are(api: Api) -> None:
+    await api.bury("x")
+    _, execution_id = await _dead_execution(api)
+    _, answer = await api.call("POST", "/dead-letters/replay?all=true")
+    assert answer == {"replayed": 2, "messageIds": ["x"], "executionIds": [execution_id]}
+
+
+async def test_the_delivery_log_tells_attempts_of_jobs_beside_those_of_messages(api: Api) -> None:
+    await api.bury("x")
+    job_id, execution_id = await _dead_execution(api)
+    _, answer = await api.call("GET", f"/deliveries?jobId={job_id.upper()}")
+    (line,) = answer["deliveries"]
+    assert (line["jobId"], line["executionId"], line["error"]) == (job_id, execution_id, "HTTP 410")
+    assert "messageId" not in line
+    assert len((await api.call("GET", "/deliveries"))[1]["deliveries"]) == 2
+    assert (await api.call("GET", f"/deliveries?jobId={job_id}&messageId=x"))[1]["deliveries"] == []

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
@@ -22,6 +23,8 @@ from aioscheduler.api.docs_pages import OPENAPI
 from aioscheduler.api.middlewares import middlewares
 from aioscheduler.api.openapi import document
 from aioscheduler.api.routes import ROUTES, add_routes
+from aioscheduler.bots.birthday import Birthday
+from aioscheduler.bots.visitor import Visitor
 from aioscheduler.engine.guard import Guard
 from aioscheduler.store.redis import RedisStore
 from tests.support.clock import FakeClock
@@ -67,7 +70,7 @@ def _request_examples() -> Iterator[tuple[str, str, str, Any]]:
 def _response_examples() -> Iterator[tuple[str, Any, Any]]:
     for (method, path), operation in OPERATIONS.items():
         for status, response in _resolved(operation["responses"]).items():
-            for content_type, content in response["content"].items():
+            for content_type, content in response.get("content", {}).items():
                 yield f"{method} {path} {status} {content_type}", content["schema"], content.get("example")
 
 
@@ -104,11 +107,34 @@ def test_every_operation_has_a_summary_a_known_tag_and_a_name_of_its_own() -> No
 def test_an_operation_says_who_may_call_it_and_how_it_fails(route: Any) -> None:
     operation = OPERATIONS[route.method, route.path]
     statuses = operation["responses"].keys()
-    with_token = route.access is Access.TOKEN
-    assert operation["security"] == ([{"token": []}] if with_token else [])
-    assert ({"401", "429", "503"} <= statuses) is with_token or "health" in route.path
+    is_open = route.access is Access.OPEN
+    assert [next(iter(way)) for way in operation["security"]] == {
+        Access.OPEN: [],
+        Access.TOKEN: ["token"],
+        Access.ACCOUNT: ["jwt", "token"],
+        Access.API_KEY: ["api_key", "token"],
+    }[route.access]
+    assert ({"401", "429", "503"} <= statuses) is not is_open or "health" in route.path
+    # Another account's can only be asked for where a place or a member names it.
+    assert route.access is not Access.ACCOUNT or "403" in statuses or route.path == "/api/jobs/preview"
+    assert "422" not in statuses or route.invalid_status == 422
     assert ("requestBody" in operation) <= ("413" in statuses)
     assert "500" in statuses
+
+
+def test_every_scheme_of_credentials_is_described_and_used() -> None:
+    used = {name for operation in OPERATIONS.values() for way in operation["security"] for name in way}
+    assert used == DOCUMENT["components"]["securitySchemes"].keys()
+
+
+def test_families_of_jobs_have_errors_of_their_own() -> None:
+    responses = OPERATIONS["PUT", "/api/jobs/{job_id}"]["responses"]
+    codes = {
+        status: _resolved(response)["content"]["application/json"]["example"]["error_code"]
+        for status, response in responses.items()
+        if status in ("400", "403", "404")
+    }
+    assert codes == {"400": "INVALID_CRON_EXPRESSION", "403": "FORBIDDEN", "404": "JOB_NOT_FOUND"}
 
 
 def test_placeholders_of_a_path_are_its_parameters() -> None:
@@ -147,16 +173,20 @@ class StillEngine:
     in_flight: int = 0
     window_size: int = 0
     loop_lag_seconds: float = 0.0
+    store_risks: int = 0
 
 
 @pytest.fixture
 async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]]) -> AsyncIterator[Client]:
     redis, clock = FakeAsyncRedis(), FakeClock()
     config = ApiConfig(api_token=TOKEN)
+    store = RedisStore(redis, clock, zone=config.zone, replica="here")
     context = Context(
         config=config,
         clock=clock,
-        store=RedisStore(redis, clock, zone=config.zone, replica="here"),
+        store=store,
+        jobs=store,
+        bots={"birthday": Birthday(None, None, "Hello"), "visitor": Visitor(None, 0)},
         engine=StillEngine(),
         guard=Guard(block_private=False),
         started_at=clock.monotonic(),
@@ -169,21 +199,59 @@ async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]])
     await redis.aclose()
 
 
-async def _call(client: Client, method: str, path: str, body: Any = None) -> int:
-    """Make a request and hold the answer against the document; return its status."""
-    address = path.replace("{id}", "order-1042_24h").replace("{any}", "hello")
+async def _ask(client: Client, method: str, path: str, body: Any = None, **places: str) -> tuple[int, Any]:
+    """Make a request and hold the answer against the document; return its status and its body."""
+    places = {"id": "order-1042_24h", "any": "hello"} | places
+    address = re.sub(r"\{(\w+)\}", lambda place: places.get(place[1], str(uuid4())), path)
     async with client.request(method, address, json=body, headers=AUTHORIZED) as answer:
         documented = _resolved(OPERATIONS[method, path.partition("?")[0]]["responses"])[str(answer.status)]
         assert answer.headers.keys() >= documented["headers"].keys()
-        _check(documented["content"][answer.content_type]["schema"], await answer.json())
-        return answer.status
+        if "content" not in documented:
+            assert await answer.read() == b""
+            return answer.status, None
+        told = await answer.json()
+        _check(documented["content"][answer.content_type]["schema"], told)
+        return answer.status, told
+
+
+async def _call(client: Client, method: str, path: str, body: Any = None, **places: str) -> int:
+    """Do the same, for the status alone."""
+    status, _ = await _ask(client, method, path, body, **places)
+    return status
+
+
+def _example(method: str, path: str) -> Any:
+    """Return the first example of a request."""
+    examples = OPERATIONS[method, path]["requestBody"]["content"]["application/json"]["examples"]
+    return next(iter(examples.values()))["value"]
+
+
+async def _with_a_job(client: Client) -> dict[str, str]:
+    """Make a job with a webhook and a run, and return their ids by the names of their places."""
+    _, job = await _ask(client, "POST", "/api/jobs", _example("POST", "/api/jobs"))
+    webhook = _example("POST", "/webhooks") | {"job_id": job["id"]}
+    _, webhook = await _ask(client, "POST", "/webhooks", webhook)
+    _, run = await _ask(client, "POST", "/api/jobs/{job_id}/run", job_id=job["id"])
+    return {"job_id": job["id"], "webhook_id": webhook["id"], "execution_id": run["execution_ids"][0]}
+
+
+async def _with_a_bot_job(client: Client) -> dict[str, str]:
+    _, job = await _ask(client, "POST", "/scheduler/jobs", _example("POST", "/scheduler/jobs"))
+    return {"job_id": job["id"]}
 
 
 @pytest.mark.parametrize(("method", "path", "name", "example"), list(_request_examples()))
 async def test_the_service_takes_every_example(client: Client, method: str, path: str, name: str, example: Any) -> None:
     # A dead letter to replay cannot be made without an engine: that it is asked for is enough.
     expected = {404} if path == "/dead-letters/{id}/replay" else {200, 201}
-    assert await _call(client, method, path, example) in expected
+    places: dict[str, str] = {}
+    if path.startswith(("/api", "/webhooks")):
+        places = await _with_a_job(client)
+    elif path.startswith("/scheduler"):
+        places = await _with_a_bot_job(client)
+    if "job_id" in example:
+        example = example | {"job_id": places["job_id"]}
+    assert await _call(client, method, path, example, **places) in expected
 
 
 async def test_real_answers_are_what_the_document_describes(client: Client) -> None:
@@ -207,6 +275,41 @@ async def test_real_answers_are_what_the_document_describes(client: Client) -> N
     assert await _call(client, "POST", "/inbox/{any}", {"hello": "world"}) == 200
     assert await _call(client, "GET", "/inbox") == 200
     assert await _call(client, "DELETE", "/inbox") == 200
+
+
+async def test_real_answers_about_jobs_are_what_the_document_describes(client: Client) -> None:
+    ids = await _with_a_job(client)
+    assert await _call(client, "POST", "/api/jobs", {}) == 400
+    assert await _call(client, "GET", "/api/jobs") == 200
+    assert await _call(client, "GET", "/api/jobs?limit=0") == 400
+    assert await _call(client, "GET", "/api/jobs/preview?schedule=0 2 * * *") == 200
+    assert await _call(client, "GET", "/api/jobs/preview?schedule=never") == 400
+    assert await _call(client, "GET", "/api/jobs/{job_id}/executions", **ids) == 200
+    assert await _call(client, "GET", "/api/executions/{execution_id}", **ids) == 200
+    assert await _call(client, "POST", "/api/executions/{execution_id}/retry", **ids) == 409
+    assert await _call(client, "POST", "/api/executions/{execution_id}/retry") == 404
+    assert await _call(client, "PATCH", "/api/jobs/{job_id}/disable", **ids) == 200
+    assert await _call(client, "GET", "/api/jobs/{job_id}", **ids) == 200
+    assert await _call(client, "PATCH", "/api/jobs/{job_id}/enable", **ids) == 200
+    assert await _call(client, "GET", f"/webhooks?job_id={ids['job_id']}") == 200
+    assert await _call(client, "GET", "/webhooks/{webhook_id}", **ids) == 200
+    assert await _call(client, "DELETE", "/webhooks/{webhook_id}", **ids) == 204
+    assert await _call(client, "DELETE", "/webhooks/{webhook_id}", **ids) == 404
+    assert await _call(client, "DELETE", "/api/jobs/{job_id}", **ids) == 204
+    assert await _call(client, "DELETE", "/api/jobs/{job_id}", **ids) == 404
+
+
+async def test_real_answers_about_bot_jobs_are_what_the_document_describes(client: Client) -> None:
+    ids = await _with_a_bot_job(client)
+    assert await _call(client, "POST", "/scheduler/jobs", {}) == 400
+    assert await _call(client, "POST", "/scheduler/jobs/{job_id}/run", **ids) == 202
+    assert await _call(client, "GET", "/scheduler/jobs/{job_id}/history", **ids) == 200
+    assert await _call(client, "GET", "/scheduler/jobs/{job_id}/history?limit=201", **ids) == 400
+    assert await _call(client, "GET", "/scheduler/jobs") == 200
+    assert await _call(client, "GET", "/scheduler/jobs/{job_id}", **ids) == 200
+    assert await _call(client, "GET", "/scheduler/health") == 200
+    assert await _call(client, "DELETE", "/scheduler/jobs/{job_id}", **ids) == 204
+    assert await _call(client, "GET", "/scheduler/jobs/{job_id}", **ids) == 404
 
 
 async def test_the_document_and_the_pages_are_open_and_tell_no_secret(client: Client) -> None:

@@ -3,16 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from aioscheduler.api import health, received
+from aioscheduler.api import health, ops, received
+from aioscheduler.api.auth import Principal
 from aioscheduler.api.ops import readable_duration, wants_text
+from aioscheduler.domain.execution import ExecutionStatus
+from aioscheduler.domain.job import BOTS, Owner
+from aioscheduler.errors import Sentence, StoreUnavailable
 from aioscheduler.store.base import Counts, StoreReport
+from aioscheduler.store.recurring import ExecutionCounts, JobCounts
 from tests.unit.api.conftest import Api, MakeApi
+
+ONE, TWO, THREE = (Owner(f"{n}23e4567-e89b-12d3-a456-426614174abc") for n in range(1, 4))
+ASK_FOR_TEXT = {"Accept": "text/plain"}
+
+
+class CountingJobs:
+    """Knows how many jobs and executions two accounts, all together and the bots have."""
+
+    def __init__(self) -> None:
+        self.jobs = {ONE: (3, 2), TWO: (10, 10), None: (40, 30), BOTS: (5, 1)}
+        self.away = False
+
+    async def job_counts(self, owner: Owner | None) -> JobCounts:
+        if self.away:
+            raise StoreUnavailable(Sentence("The store cannot be reached. Try again in a moment."))
+        total, enabled = self.jobs.get(owner, (0, 0))
+        return JobCounts(total=total, enabled=enabled)
+
+    async def execution_counts(self, owner: Owner | None) -> ExecutionCounts:
+        total, _ = self.jobs.get(owner, (0, 0))
+        ended = {ExecutionStatus.SUCCESS: 3 * total, ExecutionStatus.TIMED_OUT: total, ExecutionStatus.SKIPPED: 1}
+        return ExecutionCounts(
+            queued=total, running=1, ended=ended if total else {}, duration_ms=20.0 * total, attempts=4 * total
+        )
+
+
+@pytest.fixture
+def call_as(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes every caller one who may see the given accounts only."""
+
+    def become(*accounts: Owner) -> None:
+        who = Principal(caller="jwt", accounts=frozenset(accounts))
+        monkeypatch.setattr(ops, "principal", lambda request: who)
+
+    return become
 
 
 class SlowStore:
@@ -28,6 +69,9 @@ class SlowStore:
         self.questions += 1
         await self.may_answer.wait()
         return Counts(messages=self.questions, leased=0, dead=0, oldest_due_at=None)
+
+    async def job_counts(self, owner: Owner | None) -> JobCounts:
+        return JobCounts(total=0, enabled=0)
 
     async def ping(self) -> None:
         await self.may_answer.wait()
@@ -52,6 +96,36 @@ async def test_health_says_that_all_is_well(api: Api) -> None:
             "version": "1.2.3",
         },
     )
+
+
+async def test_what_is_scheduled_are_messages_and_enabled_jobs_of_both_families(api: Api) -> None:
+    jobs: Any = CountingJobs()
+    api.context.jobs = jobs
+    api.context.probe = health.StoreProbe(api.context.store, jobs)
+    await api.schedule("m")
+    for path in ("/health", "/health/detailed"):
+        assert (await api.call("GET", path))[1]["scheduled_jobs"] == 1 + 30 + 1
+
+
+async def test_the_health_of_bot_jobs_is_open_and_as_documented(api: Api) -> None:
+    jobs: Any = CountingJobs()
+    api.context.probe = health.StoreProbe(api.context.store, jobs)
+    expected: dict[str, Any] = {
+        "status": "healthy",
+        "scheduler_running": True,
+        "redis_connected": True,
+        "total_jobs": 5,
+        "enabled_jobs": 1,
+    }
+    assert await api.call("GET", "/scheduler/health", token="") == (200, expected)
+    api.engine.running = False
+    expected |= {"status": "unhealthy", "scheduler_running": False}
+    assert await api.call("GET", "/scheduler/health", token="") == (503, expected)
+    jobs.away = True
+    expected |= {"redis_connected": False, "total_jobs": None, "enabled_jobs": None}
+    assert await api.call("GET", "/scheduler/health", token="") == (503, expected)
+    pt = {"Accept-Language": "pt"}
+    assert (await api.call("GET", "/scheduler/health", None, pt))[1]["status"] == "não saudável"
 
 
 async def test_health_says_which_part_is_down(api: Api) -> None:
@@ -120,6 +194,112 @@ async def test_metrics_are_json_by_default(api: Api) -> None:
     messages = answer["messages"]
     expected = {"scheduled": 2, "pending": 1, "dead": 1, "dead_letter": 1, "success_rate": 0.0, "avg_duration_ms": 12.5}
     assert {name: messages[name] for name in expected} == expected
+
+
+async def test_metrics_tell_of_all_accounts_and_of_the_bots_apart(api: Api) -> None:
+    jobs: Any = CountingJobs()
+    api.context.jobs = jobs
+    status, answer = await api.call("GET", "/metrics")
+    assert status == 200
+    assert answer.keys() == {"timestamp", "jobs", "executions", "messages", "bot_jobs"}
+    assert answer["jobs"] == {"total": 40, "enabled": 30, "disabled": 10}
+    assert answer["executions"] == {
+        "total": 201,
+        "queued": 40,
+        "running": 1,
+        "success": 120,
+        "failure": 0,
+        "timed_out": 40,
+        "dead_letter": 0,
+        "skipped": 1,
+        "success_rate": 75.0,
+        "avg_duration_ms": 5.0,
+    }
+    assert answer["bot_jobs"] == {
+        "total": 5,
+        "enabled": 1,
+        "disabled": 4,
+        "runs": {
+            "total": 26,
+            "queued": 5,
+            "running": 1,
+            "success": 15,
+            "failed": 5,
+            "skipped": 1,
+            "success_rate": 75.0,
+            "avg_duration_ms": 5.0,
+        },
+    }
+
+
+async def test_an_account_reads_what_its_own_accounts_have_together_and_nothing_else(
+    api: Api, call_as: Callable[..., None]
+) -> None:
+    jobs: Any = CountingJobs()
+    api.context.jobs = jobs
+    await api.schedule("m")
+    call_as(ONE, TWO)
+    status, answer = await api.call("GET", "/metrics")
+    assert status == 200
+    assert answer.keys() == {"timestamp", "jobs", "executions"}
+    assert answer["jobs"] == {"total": 13, "enabled": 12, "disabled": 1}
+    executions = answer["executions"]
+    assert (executions["total"], executions["queued"], executions["running"]) == (67, 13, 2)
+    assert (executions["success"], executions["timed_out"], executions["skipped"]) == (39, 13, 2)
+    assert (executions["success_rate"], executions["avg_duration_ms"]) == (75.0, 5.0)
+
+
+async def test_an_account_that_has_nothing_reads_zeros_and_no_rates(api: Api, call_as: Callable[..., None]) -> None:
+    call_as(THREE)
+    await api.bury("x")
+    status, answer = await api.call("GET", "/metrics")
+    assert status == 200
+    assert answer["jobs"] == {"total": 0, "enabled": 0, "disabled": 0}
+    assert {
+        value for name, value in answer["executions"].items() if name not in ("success_rate", "avg_duration_ms")
+    } == {0}
+    assert (answer["executions"]["success_rate"], answer["executions"]["avg_duration_ms"]) == (None, None)
+
+
+async def test_the_deployments_metrics_are_not_for_accounts(api: Api, call_as: Callable[..., None]) -> None:
+    call_as(ONE)
+    status, answer = await api.call("GET", "/metrics", None, ASK_FOR_TEXT)
+    assert (status, answer["error_code"]) == (403, "FORBIDDEN")
+    assert "API_TOKEN" in answer["detail"]
+
+
+async def test_metrics_as_json_need_the_store(api: Api) -> None:
+    jobs: Any = CountingJobs()
+    jobs.away = True
+    api.context.jobs = jobs
+    assert (await api.call("GET", "/metrics"))[0] == 503
+
+
+async def test_prometheus_reads_that_the_store_is_away(api: Api) -> None:
+    jobs: Any = CountingJobs()
+    jobs.away = True
+    api.context.jobs = jobs
+    api.engine.store_risks = 2
+    status, text = await api.call("GET", "/metrics", None, ASK_FOR_TEXT)
+    assert status == 200
+    lines = text.decode().splitlines()
+    assert "aioscheduler_store_up 0.0" in lines
+    assert "aioscheduler_store_risks 2.0" in lines
+    assert not [line for line in lines if line.startswith("aioscheduler_jobs")]
+
+
+async def test_prometheus_reads_of_jobs_by_family(api: Api) -> None:
+    jobs: Any = CountingJobs()
+    api.context.jobs = jobs
+    _, text = await api.call("GET", "/metrics", None, ASK_FOR_TEXT)
+    lines = text.decode().splitlines()
+    for line in (
+        'aioscheduler_jobs{family="account",state="disabled"} 10.0',
+        'aioscheduler_jobs{family="bot",state="enabled"} 1.0',
+        'aioscheduler_executions_queued{family="account"} 40.0',
+        'aioscheduler_executions_queued{family="bot"} 5.0',
+    ):
+        assert line in lines
 
 
 @pytest.mark.parametrize(

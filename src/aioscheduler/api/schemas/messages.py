@@ -264,9 +264,16 @@ class BulkDeletedSchema(Schema):
 
 
 class DeadLetterSchema(Schema):
-    """A message that will not be attempted any more. One nobody can parse has ``record`` in place of its members."""
+    """A message that will not be attempted any more. One nobody can parse has ``record`` in place of its members; an
+    execution of a job says which it is of."""
 
     id = fields.String(required=True)
+    messageId = fields.String(metadata={"description": "Of a message."})
+    executionId = fields.String(metadata={"description": "Of an execution of a job."})
+    jobId = fields.String()
+    webhookId = fields.String(allow_none=True)
+    runId = fields.String()
+    scheduledFor = fields.DateTime()
     scheduleTo = fields.String()
     payload = fields.Raw(allow_none=True)
     webhookUrl = fields.String()
@@ -293,18 +300,32 @@ class DeadLettersSchema(Schema):
     nextCursor = fields.String(required=True, allow_none=True)
 
 
+class LetterReplayedSchema(Schema):
+    """A message that is scheduled again, or an execution of a job that is made again."""
+
+    status = fields.String(required=True, metadata={"description": "`scheduled`, or of an execution `queued`."})
+    messageId = fields.String(metadata={"description": "Of a message."})
+    scheduledFor = fields.DateTime()
+    version = fields.String()
+    jobId = fields.String(metadata={"description": "Of an execution."})
+    executionId = fields.String(metadata={"description": "The attempt that is made now."})
+
+
 class ReplayedSchema(Schema):
     """Dead letters that are scheduled again."""
 
     replayed = fields.Integer(required=True)
     messageIds = fields.List(fields.String(), required=True)
+    executionIds = fields.List(fields.String(), metadata={"description": "Those of jobs, if there are any."})
 
 
 class DeliverySchema(Schema):
-    """One attempt that has ended."""
+    """One attempt that has ended, of a message or of an execution of a job."""
 
     id = fields.String(required=True)
-    messageId = fields.String(required=True)
+    messageId = fields.String()
+    jobId = fields.String()
+    executionId = fields.String()
     attempt = fields.Integer(required=True)
     status = fields.String(required=True, metadata={"description": ", ".join(kind.value for kind in OutcomeKind)})
     scheduledFor = fields.DateTime(required=True)

@@ -18,6 +18,16 @@ class HealthSchema(Schema):
     version = fields.String(required=True)
 
 
+class SchedulerHealthSchema(Schema):
+    """``GET /scheduler/health``"""
+
+    status = fields.String(required=True, metadata={"description": "`healthy` or `unhealthy`."})
+    scheduler_running = fields.Boolean(required=True)
+    redis_connected = fields.Boolean(required=True)
+    total_jobs = fields.Integer(required=True, allow_none=True, metadata={"description": "Bot jobs there are."})
+    enabled_jobs = fields.Integer(required=True, allow_none=True)
+
+
 class StoreSchema(Schema):
     """What the store is and what it can lose."""
 
@@ -65,15 +75,63 @@ class MessageMetricsSchema(Schema):
     fired_early = fields.Integer(required=True)
     pending = fields.Integer(required=True)
     leased = fields.Integer(required=True)
-    dead = fields.Integer(required=True)
+    dead = fields.Integer(required=True, metadata={"description": "Dead letters, those of executions too."})
     oldest_overdue_seconds = fields.Float(required=True)
 
 
+_RATE = "Per cent of those that ended, the skipped left out; `null` before the first."
+
+
+class JobMetricsSchema(Schema):
+    """How many jobs there are."""
+
+    total = fields.Integer(required=True)
+    enabled = fields.Integer(required=True)
+    disabled = fields.Integer(required=True)
+
+
+class RunMetricsSchema(Schema):
+    """How executions stand and how they ended, those of deleted jobs too; each attempt is one."""
+
+    total = fields.Integer(required=True, metadata={"description": "All there are and were, the skipped left out."})
+    queued = fields.Integer(required=True)
+    running = fields.Integer(required=True)
+    success = fields.Integer(required=True)
+    skipped = fields.Integer(required=True, metadata={"description": "Occurrences that were not run."})
+    success_rate = fields.Float(required=True, allow_none=True, metadata={"description": _RATE})
+    avg_duration_ms = fields.Float(
+        required=True, allow_none=True, metadata={"description": "Of the attempts; `null` before the first."}
+    )
+
+
+class ExecutionMetricsSchema(RunMetricsSchema):
+    """How executions stand and how they ended, those of deleted jobs too; each attempt is one."""
+
+    failure = fields.Integer(required=True)
+    timed_out = fields.Integer(required=True)
+    dead_letter = fields.Integer(required=True, metadata={"description": "Last attempts, however they failed."})
+
+
+class BotRunMetricsSchema(RunMetricsSchema):
+    """How bots' runs stand and how they ended."""
+
+    failed = fields.Integer(required=True)
+
+
+class BotJobMetricsSchema(JobMetricsSchema):
+    """How many bot jobs there are, and what became of their runs."""
+
+    runs = fields.Nested(BotRunMetricsSchema, required=True)
+
+
 class MetricsSchema(Schema):
-    """``GET /metrics`` as JSON."""
+    """``GET /metrics`` as JSON. With an account's token it has ``jobs`` and ``executions`` of its accounts only."""
 
     timestamp = fields.DateTime(required=True)
-    messages = fields.Nested(MessageMetricsSchema, required=True)
+    jobs = fields.Nested(JobMetricsSchema, required=True)
+    executions = fields.Nested(ExecutionMetricsSchema, required=True)
+    messages = fields.Nested(MessageMetricsSchema, metadata={"description": "Not for accounts."})
+    bot_jobs = fields.Nested(BotJobMetricsSchema, metadata={"description": "Not for accounts."})
 
 
 class InboxRequestSchema(Schema):

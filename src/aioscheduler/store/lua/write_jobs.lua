@@ -1,7 +1,8 @@
 -- write_jobs.lua: write jobs, new ones or over an older version, and say when each is due.
 -- KEYS[1] zset jobs due   KEYS[2] hash counters
 -- KEYS[3..] seven a job: string record, zsets of its owner's jobs (all, enabled, disabled), zsets of everybody's (same)
--- ARGV, six a job: id, version it has now ("" for none), record, "1" enabled or "0", creation in ms, due time in ms or ""
+-- ARGV, six a job: id, version it has now ("" for none), record, "1" enabled or "0", creation in ms, due time in ms, ""
+--   for none, "=" for the one it has: it may have been fired since the caller looked
 -- returns a code a job: 1 written, 0 there is one already, or none, or it has another version
 local codes, written = {}, 0
 -- A full server refuses what adds: asked first, it refuses all of it.
@@ -19,7 +20,7 @@ for i = 1, #ARGV / 6 do
       redis.call('ZADD', KEYS[scope + on], created, id)
       redis.call('ZREM', KEYS[scope + off], id)
     end
-    if due == '' then redis.call('ZREM', KEYS[1], id) else redis.call('ZADD', KEYS[1], due, id) end
+    if due == '' then redis.call('ZREM', KEYS[1], id) elseif due ~= '=' then redis.call('ZADD', KEYS[1], due, id) end
     codes[i], written = 1, written + 1
   else
     codes[i] = 0
