@@ -100,7 +100,7 @@ class Delivery:
     """
 
     id: str
-    message_id: MessageId | None
+    message_id: MessageId | None = None
     job_id: str | None = None
     execution_id: str | None = None
     attempt: int

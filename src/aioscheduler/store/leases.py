@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from aioscheduler.clock import from_ms, to_ms
+from aioscheduler.domain.execution import Outcome
 from aioscheduler.domain.message import MessageId, attempt_due
 from aioscheduler.domain.target import Destination, check_url
 from aioscheduler.errors import InvalidInput, StoreUnavailable
@@ -20,6 +21,7 @@ from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Setup
 from aioscheduler.store.codec import State, decode, encode_dead, encode_delivery
 from aioscheduler.store.outside import Outside
+from aioscheduler.store.recurring import ClaimedExecution
 from aioscheduler.store.scripts import SettleCode
 
 #: A lease outlives the longest attempt, 300 s, by a minute: for the settle, and for clocks that differ.
@@ -203,35 +205,9 @@ class Leases(Outside):
     def _log_line(settlement: Settlement) -> tuple[bytes, str, str]:
         claimed, outcome = settlement.claimed, settlement.outcome
         assert outcome is not None, "only attempts are logged"
-        started = outcome.sent_at or outcome.started_at
-        lateness_ms = (started - claimed.due_at).total_seconds() * 1000
-        delivery = Delivery(
-            id="",
-            message_id=claimed.message.id,
-            attempt=claimed.attempt,
-            status=outcome.kind,
-            scheduled_for=claimed.message.due_at,
-            due_at=claimed.due_at,
-            claimed_at=claimed.claimed_at,
-            started_at=outcome.started_at,
-            sent_at=outcome.sent_at,
-            answered_at=outcome.answered_at,
-            finished_at=outcome.finished_at,
-            lateness_ms=lateness_ms,
-            duration_ms=outcome.duration_ms,
-            response_code=outcome.response_code,
-            error=outcome.error,
-        )
         kind = "dead_letter" if settlement.decision is Decision.BURY else outcome.kind.value
-        names = (
-            f"deliveries:message:{kind}=1,"
-            f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)}=1,lateness_us:sum={round(lateness_ms * 1000)},"
-            f"duration_ms:le:{bucket(DURATION_BOUNDS_MS, outcome.duration_ms)}=1,"
-            f"duration_us:sum={round(outcome.duration_ms * 1000)},"
-        )
-        if lateness_ms < 0:
-            names += "fired_early=1,"
-        return encode_delivery(delivery), outcome.kind.value, names
+        line, names, _ = attempt_line(claimed, outcome, claimed.attempt, claimed.message.due_at)
+        return line, outcome.kind.value, f"deliveries:message:{kind}=1,{names}"
 
     async def defer(self, ids: Sequence[MessageId], until: datetime, now: datetime) -> None:
         await self._run("defer", [keys.DUE], [to_ms(until), to_ms(now), *ids])
@@ -244,3 +220,42 @@ def _destination(record: bytes | None) -> Destination | None:
         return check_url(orjson.loads(record)["webhookUrl"])
     except (InvalidInput, orjson.JSONDecodeError, TypeError, KeyError):
         return None
+
+
+def attempt_line(
+    claimed: Claimed | ClaimedExecution,
+    outcome: Outcome,
+    attempt: int,
+    scheduled_for: datetime,
+    of: Mapping[str, Any] | None = None,
+) -> tuple[bytes, str, int]:
+    """Return an attempt's line of the delivery log, what it adds to the counters of all deliveries, and how late it was
+    in µs. ``of`` says what it was an attempt of, beyond what stands beside the line."""
+    started = outcome.sent_at or outcome.started_at
+    lateness_ms = (started - claimed.due_at).total_seconds() * 1000
+    delivery = Delivery(
+        id="",
+        attempt=attempt,
+        status=outcome.kind,
+        scheduled_for=scheduled_for,
+        due_at=claimed.due_at,
+        claimed_at=claimed.claimed_at,
+        started_at=outcome.started_at,
+        sent_at=outcome.sent_at,
+        answered_at=outcome.answered_at,
+        finished_at=outcome.finished_at,
+        lateness_ms=lateness_ms,
+        duration_ms=outcome.duration_ms,
+        response_code=outcome.response_code,
+        error=outcome.error,
+        **(of or {}),
+    )
+    lateness_us = round(lateness_ms * 1000)
+    names = (
+        f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)}=1,lateness_us:sum={lateness_us},"
+        f"duration_ms:le:{bucket(DURATION_BOUNDS_MS, outcome.duration_ms)}=1,"
+        f"duration_us:sum={round(outcome.duration_ms * 1000)},"
+    )
+    if lateness_ms < 0:
+        names += "fired_early=1,"
+    return encode_delivery(delivery), names, lateness_us

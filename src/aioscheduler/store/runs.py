@@ -24,12 +24,11 @@ from aioscheduler.domain.job import (
 )
 from aioscheduler.domain.target import Destination, check_url
 from aioscheduler.errors import StoreUnavailable
-from aioscheduler.metrics import DURATION_BOUNDS_MS, LATENESS_BOUNDS_MS, bucket
 from aioscheduler.store import keys
-from aioscheduler.store.base import UNKNOWN, Delivery, Lease, Settled
+from aioscheduler.store.base import UNKNOWN, Lease, Settled
 from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Setup
-from aioscheduler.store.codec import dead_head, encode_delivery
+from aioscheduler.store.codec import dead_head
 from aioscheduler.store.jobcodec import (
     decode_execution,
     decode_job,
@@ -41,7 +40,7 @@ from aioscheduler.store.jobcodec import (
     encode_skip,
 )
 from aioscheduler.store.jobs import Jobs, family, pairs
-from aioscheduler.store.leases import HEARTBEAT_MS, LEASE, Leases
+from aioscheduler.store.leases import HEARTBEAT_MS, LEASE, Leases, attempt_line
 from aioscheduler.store.recurring import (
     ClaimedExecution,
     ExecutionRef,
@@ -290,37 +289,12 @@ class Runs(Jobs, Leases):
         names = f"{begins}attempts=1,{begins}duration_us:sum={duration_us},"
         if outcome is None:
             return b"", names, owned
-        started = outcome.sent_at or outcome.started_at
-        lateness_ms = (started - claimed.due_at).total_seconds() * 1000
-        lateness_us = round(lateness_ms * 1000)
-        delivery = Delivery(
-            id="",
-            message_id=None,
-            job_id=claimed.ref.job_id,
-            execution_id=claimed.ref.id,
-            attempt=final.attempt,
-            status=outcome.kind,
-            scheduled_for=final.scheduled_for,
-            due_at=claimed.due_at,
-            claimed_at=claimed.claimed_at,
-            started_at=outcome.started_at,
-            sent_at=outcome.sent_at,
-            answered_at=outcome.answered_at,
-            finished_at=outcome.finished_at,
-            lateness_ms=lateness_ms,
-            duration_ms=outcome.duration_ms,
-            response_code=outcome.response_code,
-            error=outcome.error,
+        line, counted, lateness_us = attempt_line(
+            claimed, outcome, final.attempt, final.scheduled_for, {"execution_id": claimed.ref.id}
         )
         kind = "dead_letter" if settlement.reason is not None else outcome.kind.value
-        names += (
-            f"deliveries:execution:{kind}=1,{begins}delivered=1,{begins}lateness_us:sum={lateness_us},"
-            f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)}=1,lateness_us:sum={lateness_us},"
-            f"duration_ms:le:{bucket(DURATION_BOUNDS_MS, outcome.duration_ms)}=1,duration_us:sum={duration_us},"
-        )
-        if lateness_ms < 0:
-            names += "fired_early=1,"
-        return f"{outcome.kind.value} ".encode() + encode_delivery(delivery), names, owned
+        names += f"deliveries:execution:{kind}=1,{begins}delivered=1,{begins}lateness_us:sum={lateness_us},{counted}"
+        return f"{outcome.kind.value} ".encode() + line, names, owned
 
     # -- by hand
 
