@@ -39,8 +39,9 @@ class Visitor:
     async def run(self, run: BotRun) -> BotResult:
         if self._profiles is None:
             raise BotFailed(Sentence("VISITOR_PROFILES is not set: it says where the profiles are"))
-        profiles = await load(self._profiles, run.http, read_profiles)
+        # First of all: whatever another run visits from here on, this one leaves alone.
         memory = await run.memory.read_all()
+        profiles = await load(self._profiles, run.http, read_profiles)
         queue, stale = await asyncio.to_thread(_plan, profiles.items, memory, run.config["limit"])
         if run.config["dry_run"]:
             return _result(profiles, would_visit=len(queue))
