@@ -52,10 +52,12 @@ async def show(request: web.Request) -> web.Response:
 
 async def delete(request: web.Request) -> web.Response:
     """``DELETE /dead-letters/{id}``"""
-    message_id = path_id(request)
-    if not await request.app[CONTEXT].store.discard(message_id):
-        raise _no_letter(message_id)
-    return answer({"status": word("deleted", language(request)), "messageId": message_id})
+    context, letter_id = request.app[CONTEXT], path_id(request)
+    letter = await _letter(context, letter_id)
+    if not await context.store.discard(letter_id):
+        raise _no_letter(letter_id)
+    of = {"messageId": letter.id} if letter.execution is None else {"executionId": letter.id}
+    return answer({"status": word("deleted", language(request)), **of})
 
 
 async def replay(request: web.Request) -> web.Response:

@@ -231,7 +231,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=dead_letters.delete,
         summary="Delete a dead letter",
         tag="dead letters",
-        responses={200: shapes.DeletedSchema},
+        responses={200: shapes.LetterDeletedSchema},
         errors=(404, 422),
     ),
     Route(

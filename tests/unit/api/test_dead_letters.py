@@ -167,6 +167,14 @@ async def test_executions_are_dead_letters_beside_messages(api: Api) -> None:
     assert (await api.call("GET", "/dead-letters"))[1]["count"] == 1
 
 
+async def test_a_dead_letter_of_an_execution_is_deleted_as_what_it_is(api: Api) -> None:
+    _, execution_id = await _dead_execution(api)
+    answer = await api.call("DELETE", f"/dead-letters/{execution_id}")
+    assert answer == (200, {"status": "deleted", "executionId": execution_id})
+    assert (await api.call("DELETE", f"/dead-letters/{execution_id}"))[0] == 404
+    assert (await api.call("GET", f"/api/executions/{execution_id}"))[1]["status"] == "dead_letter"
+
+
 async def test_a_dead_execution_is_made_again_at_once_and_only_so(api: Api) -> None:
     job_id, execution_id = await _dead_execution(api)
     path = f"/dead-letters/{execution_id}/replay"

@@ -249,10 +249,18 @@ class MessageSearchSchema(Schema):
 
 
 class DeletedSchema(Schema):
-    """One is gone."""
+    """A message is gone."""
 
     status = fields.String(required=True)
     messageId = fields.String(required=True)
+
+
+class LetterDeletedSchema(Schema):
+    """A dead letter is gone, of a message or of an execution."""
+
+    status = fields.String(required=True)
+    messageId = fields.String()
+    executionId = fields.String()
 
 
 class BulkDeletedSchema(Schema):
