@@ -17,7 +17,7 @@ from typing import Final
 import orjson
 
 from aioscheduler.clock import from_ms
-from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, OutcomeKind
+from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Outcome, OutcomeKind
 from aioscheduler.domain.instant import parse_instant
 from aioscheduler.domain.job import JobId
 from aioscheduler.domain.jsontext import raw_member
@@ -205,25 +205,32 @@ def decode_dead(member: str, letter: bytes, zone: tzinfo) -> DeadLetter:
     )
 
 
-def encode_delivery(delivery: Delivery) -> bytes:
-    """Return a line of the delivery log; the ids and the status are kept beside it."""
-    return orjson.dumps(
-        (
-            delivery.attempt,
-            _us(delivery.scheduled_for),
-            _us(delivery.due_at),
-            _us(delivery.claimed_at),
-            _us(delivery.started_at),
-            _us(delivery.sent_at),
-            _us(delivery.answered_at),
-            _us(delivery.finished_at),
-            round(delivery.lateness_ms, 3),
-            round(delivery.duration_ms, 3),
-            delivery.response_code,
-            delivery.error,
-            *(() if delivery.execution_id is None else (delivery.execution_id,)),
-        )
+def encode_delivery(
+    outcome: Outcome,
+    *,
+    attempt: int,
+    scheduled_for: datetime,
+    due_at: datetime,
+    claimed_at: datetime,
+    lateness_ms: float,
+    execution_id: str | None = None,
+) -> bytes:
+    """Return a line of the delivery log; the message's or the job's id and the status are kept beside it."""
+    members = (
+        attempt,
+        _us(scheduled_for),
+        _us(due_at),
+        _us(claimed_at),
+        _us(outcome.started_at),
+        _us(outcome.sent_at),
+        _us(outcome.answered_at),
+        _us(outcome.finished_at),
+        round(lateness_ms, 3),
+        round(outcome.duration_ms, 3),
+        outcome.response_code,
+        outcome.error,
     )
+    return orjson.dumps(members if execution_id is None else (*members, execution_id))
 
 
 def decode_delivery(line_id: bytes, fields: dict[bytes, bytes]) -> Delivery:

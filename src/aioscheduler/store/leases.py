@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,7 +16,7 @@ from aioscheduler.domain.target import Destination, check_url
 from aioscheduler.errors import InvalidInput, StoreUnavailable
 from aioscheduler.metrics import DURATION_BOUNDS_MS, LATENESS_BOUNDS_MS, bucket
 from aioscheduler.store import keys
-from aioscheduler.store.base import Claimed, Decision, Delivery, Lease, Settled, Settlement
+from aioscheduler.store.base import Claimed, Decision, Lease, Settled, Settlement
 from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Setup
 from aioscheduler.store.codec import State, decode, encode_dead, encode_delivery
@@ -227,28 +227,20 @@ def attempt_line(
     outcome: Outcome,
     attempt: int,
     scheduled_for: datetime,
-    of: Mapping[str, Any] | None = None,
+    execution_id: str | None = None,
 ) -> tuple[bytes, str, int]:
     """Return an attempt's line of the delivery log, what it adds to the counters of all deliveries, and how late it was
-    in µs. ``of`` says what it was an attempt of, beyond what stands beside the line."""
+    in µs."""
     started = outcome.sent_at or outcome.started_at
     lateness_ms = (started - claimed.due_at).total_seconds() * 1000
-    delivery = Delivery(
-        id="",
+    line = encode_delivery(
+        outcome,
         attempt=attempt,
-        status=outcome.kind,
         scheduled_for=scheduled_for,
         due_at=claimed.due_at,
         claimed_at=claimed.claimed_at,
-        started_at=outcome.started_at,
-        sent_at=outcome.sent_at,
-        answered_at=outcome.answered_at,
-        finished_at=outcome.finished_at,
         lateness_ms=lateness_ms,
-        duration_ms=outcome.duration_ms,
-        response_code=outcome.response_code,
-        error=outcome.error,
-        **(of or {}),
+        execution_id=execution_id,
     )
     lateness_us = round(lateness_ms * 1000)
     names = (
@@ -258,4 +250,4 @@ def attempt_line(
     )
     if lateness_ms < 0:
         names += "fired_early=1,"
-    return encode_delivery(delivery), names, lateness_us
+    return line, names, lateness_us

@@ -289,9 +289,7 @@ class Runs(Jobs, Leases):
         names = f"{begins}attempts=1,{begins}duration_us:sum={duration_us},"
         if outcome is None:
             return b"", names, owned
-        line, counted, lateness_us = attempt_line(
-            claimed, outcome, final.attempt, final.scheduled_for, {"execution_id": claimed.ref.id}
-        )
+        line, counted, lateness_us = attempt_line(claimed, outcome, final.attempt, final.scheduled_for, claimed.ref.id)
         kind = "dead_letter" if settlement.reason is not None else outcome.kind.value
         names += f"deliveries:execution:{kind}=1,{begins}delivered=1,{begins}lateness_us:sum={lateness_us},{counted}"
         return f"{outcome.kind.value} ".encode() + line, names, owned

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioscheduler.clock import from_ms
-from aioscheduler.domain.execution import DeadReason, OutcomeKind
+from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
 from aioscheduler.domain.message import MessageId, new_version
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store.base import Delivery
@@ -171,5 +171,17 @@ def test_a_line_of_the_log_comes_back_to_the_microsecond(kind: OutcomeKind) -> N
         response_code=None,
         error="é",
     )
-    fields = {b"m": b"m", b"s": kind.value.encode(), b"d": encode_delivery(delivery)}
+    ended = Outcome(
+        kind=kind,
+        started_at=moments[3],
+        sent_at=moments[4],
+        answered_at=delivery.answered_at,
+        finished_at=moments[6],
+        duration_ms=2.5,
+        error="é",
+    )
+    line = encode_delivery(
+        ended, attempt=3, scheduled_for=moments[0], due_at=moments[1], claimed_at=moments[2], lateness_ms=1.25
+    )
+    fields = {b"m": b"m", b"s": kind.value.encode(), b"d": line}
     assert decode_delivery(b"1-2", fields) == delivery
