@@ -209,6 +209,7 @@ PORTUGUESE = {
         "A inbox só recebe requisições desta máquina; INBOX=open permite outras."
     ),
     "The inbox is off: INBOX=false.": "A inbox está desligada: INBOX=false.",
+    # Schedules
     "minute": "minuto",
     "hour": "hora",
     "day of month": "dia do mês",
@@ -231,6 +232,7 @@ PORTUGUESE = {
     "must come to at least one second and at most 50 years in all": (
         "deve somar no mínimo um segundo e no máximo 50 anos"
     ),
+    # Schedules in words
     "Monday": "segunda-feira",
     "Tuesday": "terça-feira",
     "Wednesday": "quarta-feira",
@@ -290,6 +292,7 @@ PORTUGUESE = {
     "On {date} the clocks in {zone} skip {time}: it runs right after the gap, at {moved}.": (
         "Em {date} os relógios em {zone} pulam {time}: executa logo depois do salto, às {moved}."
     ),
+    # Body templates
     "gives more than {max} characters": "resulta em mais de {max} caracteres",
     "must have at most {max} placeholders": "deve ter no máximo {max} marcadores",
     "a placeholder must have at most {max} filters": "um marcador deve ter no máximo {max} filtros",
@@ -311,11 +314,13 @@ PORTUGUESE = {
         "o filtro date precisa de um formato entre aspas, de no máximo {max} caracteres, como {example}"
     ),
     "{directive} is no part of a date: use {choices}": "{directive} não faz parte de uma data: use {choices}",
+    # Metrics
     "Prometheus reads the whole deployment's metrics, which takes the API_TOKEN; ask for JSON.": (
         "O Prometheus lê as métricas da instalação inteira, o que exige o API_TOKEN; peça JSON."
     ),
     "json and urlencode must stand last, in this order": "json e urlencode devem vir por último, nesta ordem",
     "must be a whole number, at least {min}": "deve ser um número inteiro, no mínimo {min}",
+    # Bots
     "the URL cannot be used: {reason}": "a URL não pode ser usada: {reason}",
     "{source} answered {status}": "{source} respondeu {status}",
     "{source} is no file": "{source} não é um arquivo",
@@ -343,6 +348,7 @@ PORTUGUESE = {
     "none of {count} profiles could be visited; the last one: {reason}": (
         "nenhum de {count} perfis pôde ser visitado; o último: {reason}"
     ),
+    # Jobs, executions, webhooks
     "This occurrence was not run, so there is nothing to repeat; run its job.": (
         "Esta ocorrência não foi executada, então não há o que repetir; execute o job."
     ),
