@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from aioscheduler.domain.message import ConflictPolicy, MessageId
 from aioscheduler.store.base import Scheduled
 from aioscheduler.store.connect import connect
-from aioscheduler.store.notify import JobsChanged, Notifications, Subscribed
+from aioscheduler.store.notify import Notifications, Subscribed
+from aioscheduler.store.recurring import JobsChanged
 from aioscheduler.store.redis import RedisStore
 from aioscheduler.store.report import EVENT_FLAGS, has_events
 from tests.support.clock import START, FakeClock

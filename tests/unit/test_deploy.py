@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from aioscheduler.config import Settings
-from aioscheduler.metrics import Family, Snapshot, exposition
+from aioscheduler.metrics import exposition
+from tests.support.metrics import EMPTY
 from tests.support.processes import ROOT
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
@@ -62,24 +63,7 @@ ADDED = {"job": None, "instance": None}
 
 def exposed() -> dict[str, dict[str, set[str]]]:
     """Return what Prometheus reads: by name the labels, and by label its values."""
-    text, _ = exposition(
-        Snapshot(
-            version="1",
-            counters={},
-            pending=0,
-            leased=0,
-            dead=0,
-            oldest_overdue_seconds=0,
-            accounts=Family(),
-            bots=Family(),
-            store_risks=0,
-            uptime_seconds=1,
-            loop_lag_seconds=0,
-            window_entries=0,
-            in_flight=0,
-        ),
-        "",
-    )
+    text, _ = exposition(EMPTY, "")
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:

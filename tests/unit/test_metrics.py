@@ -23,22 +23,8 @@ from aioscheduler.metrics import (
     jobs_summary,
     summary,
 )
+from tests.support.metrics import EMPTY
 
-EMPTY = Snapshot(
-    version="1",
-    counters={},
-    pending=0,
-    leased=0,
-    dead=0,
-    oldest_overdue_seconds=0,
-    accounts=Family(),
-    bots=Family(),
-    store_risks=0,
-    uptime_seconds=1,
-    loop_lag_seconds=0,
-    window_entries=0,
-    in_flight=0,
-)
 SOME = Family(
     jobs=100,
     enabled=85,

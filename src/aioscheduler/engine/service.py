@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 import structlog
 
@@ -20,7 +20,7 @@ from aioscheduler.engine.heap import DueHeap, Entry
 from aioscheduler.engine.planner import Planner
 from aioscheduler.errors import StoreUnavailable
 from aioscheduler.store.base import UNKNOWN, Found
-from aioscheduler.store.recurring import EngineStore, EntryId, ExecutionRef, JobRef
+from aioscheduler.store.recurring import EngineStore, EntryId, ExecutionRef, JobRef, JobsChanged
 
 log = structlog.get_logger(__name__)
 
@@ -58,17 +58,9 @@ _MEND_SECONDS, _MEND_PAUSE = 30.0, 0.02
 _HISTORY_SECONDS, _HISTORY_AGAIN = 1800.0, 5.0
 
 
-@runtime_checkable
-class JobsHint(Protocol):
-    """Jobs that somebody wrote or deleted."""
-
-    @property
-    def ids(self) -> Sequence[JobId]: ...
-
-
 class Hints(Protocol):
-    """Keyspace notifications: lists of ids of messages, :class:`JobsHint`, and something else whenever the subscription
-    is a new one."""
+    """Keyspace notifications: lists of ids of messages, :class:`JobsChanged`, and something else whenever the
+    subscription is a new one."""
 
     connected: bool
 
@@ -401,7 +393,7 @@ class Engine:
                     self._scan.set()  # nobody tells these again
                     raise
                 self._take_found(found)
-            elif isinstance(hint, JobsHint):
+            elif isinstance(hint, JobsChanged):
                 await self._look_at_jobs(hint.ids)
             else:
                 # Whatever happened before may have been missed.

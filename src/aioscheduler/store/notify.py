@@ -8,7 +8,7 @@ was missed while it reconnected.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from aioscheduler.domain.job import JobId
 from aioscheduler.domain.message import MessageId
 from aioscheduler.store import keys
 from aioscheduler.store.echoes import Echoes
+from aioscheduler.store.recurring import JobsChanged
 from aioscheduler.store.redis import CALL_TIMEOUT, message_id_of
 from aioscheduler.store.report import has_events, with_events
 
@@ -42,13 +43,6 @@ class Subscribed:
 
     has_events: bool
     """Whether the server sends notifications at all; some managed ones refuse to."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobsChanged:
-    """Jobs that others wrote or deleted."""
-
-    ids: Sequence[JobId]
 
 
 class Notifications:

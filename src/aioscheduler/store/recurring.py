@@ -186,6 +186,13 @@ class Retried(Enum):
     """The job, the webhook or the execution is not there any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class JobsChanged:
+    """A hint: jobs that somebody wrote or deleted."""
+
+    ids: Sequence[JobId]
+
+
 class JobListener(Protocol):
     """Told of every job this replica wrote, once the store has said yes; ``due_ms`` is ``None`` for one that is not
     due any more, and ``deleted`` when it is gone."""

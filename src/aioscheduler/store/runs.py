@@ -16,6 +16,7 @@ from aioscheduler.domain.job import (
     JobId,
     JobWebhook,
     LiveJob,
+    Owner,
     WebhookId,
     execution_id,
     job_of,
@@ -108,10 +109,7 @@ class Runs(Jobs, Leases):
         args: list[Any] = [now_ms, self._keep]
         for fire in fires:
             job = fire.plan.job
-            key_names += (
-                *(keys.job(job.id), keys.executions(job.id), keys.history(job.id)),
-                *(keys.runs(job.id), keys.waiting(job.id), keys.owner_counters(job.owner)),
-            )
+            key_names += _keys_of(job.id, job.owner)
             following = "" if fire.next_ms is None else fire.next_ms
             args += (job.id, job.version, fire.plan.due_ms, following, family(job.owner))
             args += (len(fire.skips), len(fire.runs))
@@ -212,11 +210,7 @@ class Runs(Jobs, Leases):
         ]
         args: list[Any] = [self._log_size, self._keep, self._clock.now_ms()]
         for owner, *its_args in items:
-            job_id = its_args[5]
-            key_names += (
-                *(keys.job(job_id), keys.executions(job_id), keys.history(job_id)),
-                *(keys.runs(job_id), keys.waiting(job_id), keys.owner_counters(owner)),
-            )
+            key_names += _keys_of(its_args[5], owner)
             args += its_args
         answers: list[list[Any]] = await self._run("settle_executions", key_names, args)
         return answers
@@ -440,6 +434,14 @@ class Runs(Jobs, Leases):
 _STARTED: Final = ord("s")
 _OPEN, _ENDED = b"o", b"e"
 _EXECUTION_KEYS: Final = (keys.EXECUTIONS_DUE, keys.EXECUTIONS_LEASED, keys.EXECUTIONS_STATE)
+
+
+def _keys_of(job_id: JobId, owner: Owner) -> tuple[bytes, ...]:
+    """Return what a step that makes or ends executions touches of their job."""
+    return (
+        *(keys.job(job_id), keys.executions(job_id), keys.history(job_id)),
+        *(keys.runs(job_id), keys.waiting(job_id), keys.owner_counters(owner)),
+    )
 
 
 def _first_attempt(ref: ExecutionRef, run: Run, created_ms: int, now: datetime, replica: str) -> Execution:

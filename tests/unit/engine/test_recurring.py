@@ -19,8 +19,8 @@ from aioscheduler.engine.delivery import Request
 from aioscheduler.engine.runs import again, manual_run
 from aioscheduler.errors import Sentence
 from aioscheduler.store import keys
-from aioscheduler.store.notify import JobsChanged, Subscribed
-from aioscheduler.store.recurring import Retried
+from aioscheduler.store.notify import Subscribed
+from aioscheduler.store.recurring import JobsChanged, Retried
 from tests.support.clock import START
 from tests.support.engines import World
 
