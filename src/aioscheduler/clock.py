@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -63,6 +64,42 @@ class SystemClock:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await wake.wait()
+
+
+class SteeredClock:
+    """A clock put right by the store's, which decides what is due when several machines share it.
+
+    As long as both agree to a few milliseconds, nothing is changed. ``on_adjusted`` is told of each adjustment.
+    """
+
+    def __init__(self, inner: Clock) -> None:
+        self.on_adjusted: Callable[[], None] | None = None
+        self._inner = inner
+        self._ahead_ms = 0
+
+    @property
+    def ahead_ms(self) -> int:
+        """By how much the machine's clock is ahead of the store's, in milliseconds, as far as that was put right."""
+        return self._ahead_ms
+
+    def adjust(self, ahead_ms: int) -> None:
+        """Go so many milliseconds back, forward if negative, from what this clock shows now."""
+        self._ahead_ms += ahead_ms
+        if self.on_adjusted is not None:
+            self.on_adjusted()
+
+    def now(self) -> datetime:
+        now = self._inner.now()
+        return now - timedelta(milliseconds=self._ahead_ms) if self._ahead_ms else now
+
+    def now_ms(self) -> int:
+        return self._inner.now_ms() - self._ahead_ms
+
+    def monotonic(self) -> float:
+        return self._inner.monotonic()
+
+    async def wait(self, wake: asyncio.Event, until_ms: int | None) -> None:
+        await self._inner.wait(wake, None if until_ms is None else until_ms + self._ahead_ms)
 
 
 def to_ms(instant: datetime) -> int:

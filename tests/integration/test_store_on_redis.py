@@ -16,6 +16,7 @@ from aioscheduler.store.redis import CALL_TIMEOUT, RedisStore
 from tests.support.clock import START, FakeClock
 from tests.support.messages import done, message, outside_record
 from tests.support.redis_server import RedisServer
+from tests.support.stores import Audits as TestAudits
 from tests.support.stores import ChangedRecords as TestChangedRecords
 from tests.support.stores import DeadLetters as TestDeadLetters
 from tests.support.stores import DeliveryLog as TestDeliveryLog
@@ -27,6 +28,7 @@ from tests.support.stores import Recovery as TestRecovery
 from tests.support.stores import make_store
 
 __all__ = [
+    "TestAudits",
     "TestChangedRecords",
     "TestDeadLetters",
     "TestDeliveryLog",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -75,11 +75,11 @@ MALFORMED = [
 
 
 async def contents(redis: Redis) -> dict[bytes, Any]:
-    """Return everything that is stored, but for counters, the delivery log and what expires."""
+    """Return everything that is stored, but for counters, the account, the delivery log and what expires."""
     found: dict[bytes, Any] = {}
     client: Any = redis
     for key in sorted(await client.keys("*")):
-        if key.startswith((keys.COUNTERS, keys.DELIVERIES, keys.heartbeat(""))):
+        if key.startswith((keys.COUNTERS, keys.AUDIT, keys.EXECUTIONS_AUDIT, keys.DELIVERIES, keys.heartbeat(""))):
             continue
         match (await client.type(key)).decode():
             case "string":
@@ -191,6 +191,75 @@ class JobSuite(StoreSuite):
         fire = await self.fire_of(store, job_id)
         await store.fire([fire], START)
         assert await self.statuses(store, job_id, QUEUED) == [QUEUED] * len(fire.runs[0].executions)
+
+
+class JobAudits(JobSuite):
+    """The account of executions: each webhook of each run once, in the minute of its fire time."""
+
+    async def of_minute(self, store: RedisStore, offset: float) -> dict[str, int]:
+        """Return what is not 0 of the minute of a fire so many seconds after the start."""
+        begin = START.replace(second=0) + second(offset)
+        found = await store.audit(begin, begin + second(60))
+        assert found.executions.difference == 0
+        return {name: n for name, n in asdict(found.executions).items() if n}
+
+    async def test_an_attempt_that_failed_and_the_next_one_are_the_same(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        of, _ = await self.create(store, webhooks=3)
+        one, two, three = refs(await self.start(store, clock, of.id))
+        await self.settle(store, succeeded(await self.take(store, clock, one)))
+        following = await self.settle(store, failed(await self.take(store, clock, two), after=90))
+        await self.settle(store, gave_up(await self.take(store, clock, three)))
+        assert await self.of_minute(store, 0) == {"planned": 3, "delivered": 1, "dead": 1, "pending": 1}
+        clock.move(90)
+        await self.settle(store, succeeded(await self.take(store, clock, following_ref(following))))
+        assert await self.of_minute(store, 0) == {"planned": 3, "delivered": 2, "dead": 1}
+
+    async def test_runs_that_go_on_and_wait_are_deleted_with_their_job(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        of, _ = await self.create(store, webhooks=2)
+        one, _ = refs(await self.start(store, clock, of.id))
+        await self.start(store, clock, of.id, waits=True)
+        await self.settle(store, failed(await self.take(store, clock, one)))
+        assert await self.of_minute(store, 60) == {"planned": 2, "pending": 2}
+        assert await store.delete_job(of)
+        assert await self.of_minute(store, 0) == await self.of_minute(store, 60) == {"planned": 2, "deleted": 2}
+
+    async def test_what_is_skipped_is_missed(self, store: RedisStore, clock: FakeClock) -> None:
+        of, _ = await self.create(store, webhooks=2)
+        fire = await self.fire_of(store, of.id)
+        fire.skips = [Skip(fire.plan.due_ms - 5000, fire.plan.due_ms - 1000, 3, SkipReason.COALESCED)]
+        assert await store.fire([fire], START) == [Fired.APPLIED]
+        assert await self.of_minute(store, 0) == {"planned": 5, "missed": 3, "pending": 2}
+        await self.start(store, clock, of.id)
+        assert await self.of_minute(store, 60) == {"planned": 1, "missed": 1}, "the run before still goes on"
+        late = await self.take(store, clock, refs(fire.runs[0])[0])
+        skipped = final(late, ExecutionStatus.SKIPPED, skip_reason=SkipReason.MISFIRE, skipped=1)
+        await self.settle(store, ExecutionSettlement(claimed=late, final=skipped, begun=False))
+        assert await self.of_minute(store, 0) == {"planned": 5, "missed": 4, "pending": 1}
+
+    async def test_one_that_is_run_again_by_hand_is_planned_again(self, store: RedisStore, clock: FakeClock) -> None:
+        of, _ = await self.create(store)
+        ref = refs(await self.start(store, clock, of.id))[0]
+        await self.settle(store, gave_up(await self.take(store, clock, ref)))
+        ended = await self.found(store, ref.id)
+        clock.move(60)
+        assert await store.retry_execution(ended, again(ended, clock.now()), clock.now()) is Retried.QUEUED
+        assert await self.of_minute(store, 0) == {"planned": 2, "dead": 1, "pending": 1}
+
+    async def test_one_that_is_put_off_is_late_since_the_first_time(self, store: RedisStore, clock: FakeClock) -> None:
+        of, _ = await self.create(store)
+        ref = refs(await self.start(store, clock, of.id))[0]
+        for _ in range(2):
+            clock.move(20)
+            await store.defer_executions([ref], clock.now() + second(20), clock.now())
+            clock.move(20)
+        claimed = await self.take(store, clock, ref)
+        assert claimed.due_at == START
+        await self.settle(store, given_back(claimed))
+        assert (await self.take(store, clock, ref)).due_at == START
 
 
 class Definitions(JobSuite):

@@ -7,9 +7,9 @@ empty database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from datetime import UTC, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -18,12 +18,12 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from aioscheduler.clock import to_ms
+from aioscheduler.clock import Clock, to_ms
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import ConflictPolicy, MessageId, MessageStatus, new_version
 from aioscheduler.errors import InvalidInput, Sentence
 from aioscheduler.store import keys
-from aioscheduler.store.base import Claimed, Decision, Scheduled, Settled, Settlement
+from aioscheduler.store.base import Audit, Claimed, Decision, Scheduled, Settled, Settlement
 from aioscheduler.store.leases import LEASE
 from aioscheduler.store.recovery import _KINDS, CONFIRM_SECONDS, RECONCILE_SECONDS
 from aioscheduler.store.redis import RedisStore
@@ -60,6 +60,12 @@ class StoreSuite:
     def store(self, redis: Redis, clock: FakeClock) -> RedisStore:
         return make_store(redis, clock)
 
+    @pytest.fixture(autouse=True)
+    async def the_account_balances(self, store: RedisStore) -> AsyncIterator[None]:
+        """See after each test that all that was planned is accounted for, and that the minutes add up to the whole."""
+        yield
+        await balanced(store)
+
     async def put(self, store: RedisStore, *texts: str, due_in: float = 0) -> None:
         for text in texts:
             new = message(text, due_in=due_in)
@@ -75,7 +81,16 @@ class StoreSuite:
         assert await store.settle(bury(claimed)) is Settled.APPLIED
 
 
-def make_store(redis: Redis, clock: FakeClock, replica: str = "one", **options: Any) -> RedisStore:
+async def balanced(store: RedisStore) -> Audit:
+    """Return the account, when it balances."""
+    whole = await store.audit()
+    assert whole.messages.difference == 0, whole
+    assert whole.executions.difference == 0, whole
+    assert await store.audit(since=datetime(1, 1, 1, tzinfo=UTC)) == whole, "the minutes do not add up to the whole"
+    return whole
+
+
+def make_store(redis: Redis, clock: Clock, replica: str = "one", **options: Any) -> RedisStore:
     return RedisStore(redis, clock, zone=UTC, replica=replica, **options)
 
 
@@ -484,11 +499,15 @@ class Leases(StoreSuite):
         claimed = await store.claim(ids("a", "b", "c", "d", "b"), clock.now())
         assert [each.message.id for each in claimed] == ["b", "d"]
 
-    async def test_done_removes_everything_but_the_log(self, store: RedisStore, redis: Redis, clock: FakeClock) -> None:
+    async def test_done_removes_everything_but_the_log_and_the_account(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
         await self.put(store, "m")
         assert await store.settle(done(await self.lease(store, clock))) is Settled.APPLIED
         assert set(await redis.keys()) == {
             keys.COUNTERS,
+            keys.AUDIT,
+            keys.AUDIT_MINUTES,
             keys.DELIVERIES,
             keys.DELIVERIES_INDEX,
             keys.heartbeat("one"),
@@ -1074,9 +1093,27 @@ class Outsiders(StoreSuite):
     ) -> None:
         await self.put(store, "m", due_in=5)
         before = await store.get(MessageId("m"))
-        await redis.delete(keys.DUE, keys.INDEX)
+        await redis.delete(keys.DUE, keys.INDEX, keys.AUDIT, keys.AUDIT_MINUTES)
         await store.examine(ids("m"))
         assert await store.get(MessageId("m")) == before
+
+    async def test_an_older_version_that_an_outsider_writes_back_is_not_sent_early(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        await self.put(store, "m", due_in=100)
+        older = await redis.get(keys.record("m"))
+        assert older is not None
+        new = message("m", due_in=1)
+        await store.schedule(new, ConflictPolicy.REPLACE, new.due_at)
+        await redis.set(keys.record("m"), older)
+        await store.examine(ids("m"))
+        clock.move(1)
+        assert await store.claim(ids("m"), clock.now()) == []
+        live = await store.get(MessageId("m"))
+        assert live is not None
+        assert live.next_run_at == START + timedelta(seconds=100)
+        clock.move(99)
+        assert (await self.lease(store, clock)).record == older
 
     async def test_a_record_of_ours_that_no_longer_reads_is_set_aside_when_claimed(
         self, store: RedisStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
@@ -1089,6 +1126,173 @@ class Outsiders(StoreSuite):
         assert letter is not None
         assert letter.reason is DeadReason.INVALID_RECORD
         assert (await store.counts()).leased == 0
+
+
+MINUTE = START.replace(second=0)
+
+
+class Audits(StoreSuite):
+    """The account: each message once, in the minute it was planned for, whatever became of it."""
+
+    async def minute(self, store: RedisStore, offset: float = 0) -> dict[str, int]:
+        """Return what is not 0 of the minute that begins so many seconds after that of the start."""
+        begin = MINUTE + timedelta(seconds=offset)
+        found = await store.audit(begin, begin + timedelta(seconds=60))
+        assert found.messages.difference == 0
+        return {name: n for name, n in asdict(found.messages).items() if n}
+
+    async def test_what_is_pending_and_what_was_delivered(self, store: RedisStore, clock: FakeClock) -> None:
+        await self.put(store, "a", "b")
+        await self.put(store, "later", due_in=60)
+        await store.settle(done(await self.lease(store, clock, "a")))
+        assert await self.minute(store) == {"planned": 2, "delivered": 1, "pending": 1}
+        assert await self.minute(store, 60) == {"planned": 1, "pending": 1}
+        assert await self.minute(store, -60) == {}
+
+    async def test_a_bound_in_a_minute_takes_it_whole(self, store: RedisStore) -> None:
+        await self.put(store, "a", due_in=14.999)
+        await self.put(store, "b", due_in=15)
+        within = await store.audit(START, START + timedelta(seconds=1))
+        assert within.messages.planned == 1
+        assert (await store.audit(START, MINUTE + timedelta(seconds=60.001))).messages.planned == 2
+        assert (await store.audit(until=MINUTE + timedelta(seconds=60))).messages.planned == 1
+        assert (await store.audit(since=MINUTE + timedelta(seconds=60))).messages.planned == 1
+
+    async def test_of_a_replaced_message_both_versions_count_each_in_its_minute(self, store: RedisStore) -> None:
+        await self.put(store, "m")
+        new = message("m", due_in=120)
+        await store.schedule(new, ConflictPolicy.REPLACE, new.due_at)
+        assert await self.minute(store) == {"planned": 1, "replaced": 1}
+        assert await self.minute(store, 120) == {"planned": 1, "pending": 1}
+
+    async def test_a_message_deleted_while_it_waits_or_is_being_delivered(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        await self.put(store, "a", "b")
+        claimed = await self.lease(store, clock, "b")
+        await store.cancel(ids("a", "b", "none"))
+        await store.settle(done(claimed))
+        assert await self.minute(store) == {"planned": 2, "deleted": 2}
+
+    async def test_a_retry_a_give_back_and_a_put_off_leave_it_in_its_minute(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        await self.put(store, "retried", "released", "put off")
+        await store.settle(retry(await self.lease(store, clock, "retried"), after=300))
+        later = START + timedelta(seconds=300)
+        await store.settle(release(await self.lease(store, clock, "released"), retry_at=later))
+        await store.defer(ids("put off"), later, clock.now())
+        assert await self.minute(store) == {"planned": 3, "pending": 3}
+        clock.move(300)
+        for each in await store.claim(ids("retried", "released", "put off"), clock.now()):
+            await store.settle(retry(each, after=300))
+        clock.move(300)
+        for each in await store.claim(ids("retried", "released", "put off"), clock.now()):
+            await store.settle(done(each))
+        assert await self.minute(store) == {"planned": 3, "delivered": 3}
+
+    async def test_sent_now_it_counts_where_it_was_planned(self, store: RedisStore, clock: FakeClock) -> None:
+        await self.put(store, "m", due_in=600)
+        await store.run_now(MessageId("m"), clock.now())
+        assert await self.minute(store) == {}
+        await store.settle(done(await self.lease(store, clock)))
+        assert await self.minute(store, 600) == {"planned": 1, "delivered": 1}
+
+    async def test_a_dead_letter_and_one_that_was_missed(self, store: RedisStore, clock: FakeClock) -> None:
+        await self.put(store, "a", "b")
+        await store.settle(bury(await self.lease(store, clock, "a")))
+        await store.settle(bury(await self.lease(store, clock, "b"), DeadReason.MISSED_WINDOW))
+        assert await self.minute(store) == {"planned": 2, "dead": 1, "missed": 1}
+
+    async def test_a_replay_is_planned_anew(self, store: RedisStore, clock: FakeClock) -> None:
+        await self.put(store, "m")
+        await self.kill(store)
+        letter = await store.dead_letter(MessageId("m"))
+        assert letter is not None
+        await store.replay(letter, message("m", due_in=60), START + timedelta(seconds=60))
+        await store.discard(MessageId("m"))
+        assert await self.minute(store) == {"planned": 1, "dead": 1}
+        assert await self.minute(store, 60) == {"planned": 1, "pending": 1}
+
+    async def test_a_recovered_lease_ends_in_the_minute_it_was_planned_for(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        await self.put(store, "m")
+        await store.settle(retry(await self.lease(store, clock), after=120))
+        clock.move(120)
+        stale = await self.lease(store, clock)
+        clock.move(LEASE.total_seconds() + 1)
+        assert (await make_store(redis, clock, "two").recover(clock.now())).leases == 1
+        again = await self.lease(store, clock)
+        await store.settle(done(stale))
+        await store.settle(done(again))
+        assert await self.minute(store) == {"planned": 1, "delivered": 1}
+
+    async def test_a_record_an_outsider_deletes_changes_or_spoils(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        await self.put(store, "deleted", "deleted and written anew", "found gone", "changed", "spoilt")
+        for name in ("deleted", "deleted and written anew", "found gone"):
+            await redis.delete(keys.record(name))
+        await redis.set(keys.record("changed"), outside_record(due_in=60))
+        await redis.set(keys.record("spoilt"), b"no record")
+        await self.put(store, "deleted and written anew", due_in=60)
+        await store.claim(ids("found gone"), clock.now())
+        await store.examine(ids("deleted", "changed", "spoilt"))
+        assert await self.minute(store) == {"planned": 6, "deleted": 3, "replaced": 2, "dead": 1}
+        assert await self.minute(store, 60) == {"planned": 2, "pending": 2}
+
+    async def test_one_that_changes_while_it_is_being_delivered_was_replaced(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        await self.put(store, "m")
+        claimed = await self.lease(store, clock)
+        await redis.set(keys.record("m"), outside_record(due_in=60))
+        assert await store.settle(done(claimed)) is Settled.CHANGED
+        assert await self.minute(store) == {"planned": 1, "replaced": 1}
+        assert await self.minute(store, 60) == {"planned": 1, "pending": 1}
+
+    async def test_one_that_is_deleted_while_it_is_being_delivered(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        await self.put(store, "delivered", "failed")
+        one, two = await store.claim(ids("delivered", "failed"), clock.now())
+        await redis.delete(keys.record("delivered"), keys.record("failed"))
+        await store.settle(done(one))
+        await store.settle(retry(two))
+        assert await self.minute(store) == {"planned": 2, "delivered": 1, "deleted": 1}
+
+    async def test_old_minutes_are_forgotten_unless_something_is_pending_of_them(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        for minute in range(3):
+            await self.put(store, f"m{minute}", due_in=60 * minute)
+        clock.move(180)
+        for each in await store.claim(ids("m0", "m2"), clock.now()):
+            await store.settle(done(each))
+        before = await store.audit()
+        await store.forget_audit(MINUTE + timedelta(seconds=120))
+        assert await self.minute(store) == {}
+        assert await self.minute(store, 60) == {"planned": 1, "pending": 1}
+        assert await self.minute(store, 120) == {"planned": 1, "delivered": 1}
+        assert await store.audit() == before, "the whole stays"
+        assert await redis.zcard(keys.AUDIT_MINUTES) == 2
+        await redis.delete(keys.AUDIT, keys.AUDIT_MINUTES, keys.INDEX)
+
+    async def test_more_minutes_than_one_call_looks_at(self, store: RedisStore) -> None:
+        for start in range(0, 1100, 100):
+            await asyncio.gather(
+                *(self.put(store, f"m{minute}", due_in=60 * minute) for minute in range(start, start + 100))
+            )
+        assert (await store.audit(START, MINUTE + timedelta(minutes=1050))).messages.planned == 1050
+        await store.forget_audit(START + timedelta(minutes=1200))
+        assert (await store.audit(since=START)).messages.planned == 1100, "all of them pending"
+
+    async def test_what_vanishes_unseen_is_a_difference(self, store: RedisStore, redis: Redis) -> None:
+        await self.put(store, "a", "b")
+        await redis.zrem(keys.INDEX, "a")
+        assert (await store.audit()).messages.difference == 1
+        await redis.delete(keys.AUDIT, keys.AUDIT_MINUTES, keys.INDEX)
 
 
 class ChangedRecords(StoreSuite):

@@ -56,6 +56,8 @@ class Outcome:
     error: str | None = None
     retry_after: timedelta | None = None
     permanent: DeadReason | None = None
+    ours: bool = False
+    """It failed for a reason of this machine or of ours: it says nothing about the receiver."""
     location: str | None = None
     """Where a redirect leads, which is not followed."""
     body: bytes = b""

@@ -26,6 +26,9 @@ _ISO = re.compile(
     re.ASCII,
 )
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+#: An offset whose plus sign became a space on its way through a query string.
+_LOST_PLUS = re.compile(r"(.*[\d]) (\d\d:?\d\d)", re.ASCII)
 _NO_SUCH_DATE = Sentence("is no existing date and time")
 _NO_INSTANT = Sentence("must be an instant in ISO 8601, such as 2026-04-15T02:41:45Z or 2026-04-15T02:41:45.250-03:00")
 
@@ -105,6 +108,18 @@ def rfc3339_ms(instant: datetime) -> str:
 def rfc3339(instant: datetime) -> str:
     """Return ``2026-04-15T02:41:45Z``: UTC, decimals only where there are any."""
     return isoformat(instant.astimezone(UTC)).replace("+00:00", "Z")
+
+
+def instant_or_day(text: str, zone: tzinfo, field: str) -> datetime:
+    """Return what :func:`parse_instant` does, or the beginning of a day; for query strings, where ``+`` means a space.
+
+    :raises InvalidInput: as that
+    """
+    if _DAY.fullmatch(text):
+        text += "T00:00"
+    elif "T" in text and (match := _LOST_PLUS.fullmatch(text)):
+        text = f"{match[1]}+{match[2]}"
+    return parse_instant(text, zone, field)
 
 
 def in_zone(instant: datetime, zone: tzinfo) -> datetime:

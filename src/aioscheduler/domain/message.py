@@ -24,6 +24,8 @@ MAX_ID_LENGTH = 512
 #: Ids that are routes of their own.
 RESERVED_IDS = frozenset({"search", "bulk", "batch"})
 MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 300
+#: Ten years.
+MAX_MISFIRE_GRACE_SECONDS = 3650 * 86_400
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 #: In the order of their code points, so that versions sort as they were made.
@@ -112,9 +114,10 @@ def check_misfire_grace(value: object, name: str = "misfireGraceSeconds") -> tim
 
     :raises InvalidInput: no number, negative or over ten years
     """
-    longest = 3650 * 86_400
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= longest:
-        raise InvalidInput.of(name, Sentence("must be a number from {min} to {max}", min=0, max=longest))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_MISFIRE_GRACE_SECONDS:
+        raise InvalidInput.of(
+            name, Sentence("must be a number from {min} to {max}", min=0, max=MAX_MISFIRE_GRACE_SECONDS)
+        )
     return timedelta(seconds=value)
 
 

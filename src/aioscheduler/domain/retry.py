@@ -107,6 +107,8 @@ def check_retry(retry: object, field: str = "retry") -> RetryOverrides:
         return value
 
     attempts = retry.get("maxAttempts")
+    if isinstance(attempts, float) and attempts.is_integer():  # JSON has one kind of number
+        attempts = int(attempts)
     if "maxAttempts" in retry and (
         isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= MAX_ATTEMPTS
     ):

@@ -81,7 +81,10 @@ class Archive(Calls):
         with self._echo([record]) as own:
             code = await self._run(
                 "replay",
-                [keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX, record],
+                [
+                    *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX),
+                    *(record, keys.AUDIT, keys.AUDIT_MINUTES),
+                ],
                 [message.id, dead_head(to_ms(letter.dead_at), letter.reason), due_ms, encode(message)],
             )
             own.append(code == 1)

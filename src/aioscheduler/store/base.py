@@ -7,7 +7,7 @@ write may then still have been applied. Repeating a verb is safe unless its docs
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import Enum
 from typing import Generic, NewType, Protocol, TypeVar
@@ -122,8 +122,8 @@ class Delivery:
 class Claimed:
     """One message leased to this replica. Not frozen: one is made for every attempt, and that costs less.
 
-    ``failures`` counts the attempts that failed before this one; ``due_at`` is when this attempt was due; ``origin``
-    is the store's own business.
+    ``failures`` counts the attempts that failed before this one; ``due_at`` is when this attempt was due; ``asked_at``
+    when the lease was asked for, by the monotonic clock; ``origin`` and ``planned_ms`` are the store's own business.
     """
 
     message: Message
@@ -135,6 +135,8 @@ class Claimed:
     due_at: datetime
     claimed_at: datetime
     origin: str
+    planned_ms: int = 0
+    asked_at: float = 0.0
 
 
 class Decision(Enum):
@@ -177,6 +179,38 @@ class Found:
     adopted: bool = False
     invalid: str | None = None
     foreign_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """How many were planned, and what became of them; ``+`` adds others."""
+
+    planned: int = 0
+    delivered: int = 0
+    dead: int = 0
+    """Given up, for any reason but being too late."""
+    deleted: int = 0
+    replaced: int = 0
+    missed: int = 0
+    """Not attempted, because it was too late for it or, of a job, a run before was still going on."""
+    pending: int = 0
+
+    @property
+    def difference(self) -> int:
+        """What nobody can account for: 0, or the store lost something or was changed by others."""
+        ended = self.delivered + self.dead + self.deleted + self.replaced + self.missed
+        return self.planned - ended - self.pending
+
+    def __add__(self, other: Account) -> Account:
+        return Account(**{item.name: getattr(self, item.name) + getattr(other, item.name) for item in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """The account of messages, and that of jobs' executions: one for each webhook of each run, or run of a bot."""
+
+    messages: Account
+    executions: Account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,6 +410,17 @@ class Store(Protocol):
 
     async def counters(self) -> Mapping[str, int]:
         """Return the deployment's counters, by name."""
+        ...
+
+    async def audit(self, since: datetime | None = None, until: datetime | None = None) -> Audit:
+        """Return the account of what was planned for the minutes that touch ``[since, until)``.
+
+        Without bounds it is that of all there ever was, and what is pending is counted where it stands.
+        """
+        ...
+
+    async def forget_audit(self, before: datetime) -> None:
+        """Forget the minutes before an instant that nothing is pending of; the account without bounds stays whole."""
         ...
 
     async def ping(self) -> None:

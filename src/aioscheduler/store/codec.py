@@ -136,24 +136,28 @@ class State:
     """What is remembered of a message besides its record.
 
     ``origin`` is opaque: ``- -`` for our own records, else the version and fingerprint given at adoption.
+    ``planned_ms`` is the first due time where the present one is another.
     """
 
     attempts: int = 0
     failures: int = 0
     origin: str = "- -"
     last_error: str | None = None
+    planned_ms: int | None = None
 
     def encode(self) -> str:
         """Return the text scripts understand."""
-        return f"{self.attempts} {self.failures} {self.origin} {self.last_error or ''}"
+        planned = "-" if self.planned_ms is None else self.planned_ms
+        return f"{self.attempts} {self.failures} {self.origin} {planned} {self.last_error or ''}"
 
     @classmethod
     def decode(cls, text: bytes | None) -> State:
         """Read what :meth:`encode` wrote."""
         if not text:
             return _NO_STATE
-        attempts, failures, version, fingerprint, error = text.decode().split(" ", 4)
-        return cls(int(attempts), int(failures), f"{version} {fingerprint}", error or None)
+        attempts, failures, version, fingerprint, planned, error = text.decode().split(" ", 5)
+        planned_ms = None if planned == "-" else int(float(planned))
+        return cls(int(attempts), int(failures), f"{version} {fingerprint}", error or None, planned_ms)
 
     def version_of(self, record: bytes) -> Version | None:
         """Return the version of the record; ``None`` when an outside writer wrote it since it was last looked at."""

@@ -83,7 +83,7 @@ class Jobs(Calls):
                     *(keys.DEAD, keys.DEAD_INDEX, keys.owner_counters(job.owner)),
                     *(keys.job(job.id), keys.webhooks(job.id), keys.executions(job.id)),
                     *(keys.history(job.id), keys.runs(job.id), keys.waiting(job.id)),
-                    *(*_scopes(job.owner), keys.COUNTERS),
+                    *(*_scopes(job.owner), keys.COUNTERS, keys.EXECUTIONS_AUDIT, keys.EXECUTIONS_AUDIT_MINUTES),
                 ],
                 [job.id, family(job.owner), execution_id(job.id, "", None, 0)[:_PREFIX_LENGTH]],
             )

@@ -18,8 +18,9 @@ RECORD_PREFIX: Final = b"message:"
 DUE: Final = b"aioscheduler:messages:due"
 #: hash, id -> lease ``<replica>:<claim>:<attempt>:<due ms>:<expiry ms>``. A live message is in ``due`` or here.
 LEASED: Final = b"aioscheduler:messages:leased"
-#: hash, id -> ``<attempts> <failures> <version or -> <sha1 or -> <last error>``: only messages that were attempted
-#: before, or written by an outsider (whose records carry no version of ours).
+#: hash, id -> ``<attempts> <failures> <version or -> <sha1 or -> <planned ms or -> <last error>``: only messages that
+#: were attempted before, or are due at another time than planned for, or were written by an outsider (whose records
+#: carry no version of ours).
 STATE: Final = b"aioscheduler:messages:state"
 #: zset, all scores 0: the ids of all live messages in lexicographic order.
 INDEX: Final = b"aioscheduler:messages:index"
@@ -34,6 +35,16 @@ DELIVERIES: Final = b"aioscheduler:deliveries"
 DELIVERIES_INDEX: Final = b"aioscheduler:deliveries:index"
 #: hash, name -> count: the whole deployment's counters.
 COUNTERS: Final = b"aioscheduler:counters"
+#: hash, ``<minute since 1970><kind>`` -> count, and ``<kind>`` -> count of all: how many messages were planned for that
+#: minute, and what became of them; kinds as in ``lua/shared/account.lua``.
+AUDIT: Final = b"aioscheduler:messages:audit"
+#: zset, minute -> minute: those that ``AUDIT`` has counts of.
+AUDIT_MINUTES: Final = b"aioscheduler:messages:audit:minutes"
+#: The same two of executions, by the minute of their fire time; all attempts of one webhook in one run are one.
+EXECUTIONS_AUDIT: Final = b"aioscheduler:executions:audit"
+EXECUTIONS_AUDIT_MINUTES: Final = b"aioscheduler:executions:audit:minutes"
+#: What a step touches that writes or ends live messages, besides their records.
+LIVE: Final = (DUE, LEASED, STATE, INDEX, COUNTERS, AUDIT, AUDIT_MINUTES)
 #: set: the ids of all replicas that ever said they live and were not yet found dead.
 REPLICAS: Final = b"aioscheduler:replicas"
 
@@ -47,7 +58,7 @@ JOBS_LAST: Final = b"aioscheduler:jobs:last"
 EXECUTIONS_DUE: Final = b"aioscheduler:executions:due"
 #: hash, reference -> lease, as that of a message.
 EXECUTIONS_LEASED: Final = b"aioscheduler:executions:leased"
-#: hash, reference -> ``<claims> 0 - - ``: only executions whose attempt was cut short.
+#: hash, reference -> ``<claims> 0 - - <planned ms or -> ``: only executions whose attempt was cut short or put off.
 EXECUTIONS_STATE: Final = b"aioscheduler:executions:state"
 #: The owner under which the jobs of all accounts are listed.
 ACCOUNTS: Final = Owner("accounts")

@@ -16,7 +16,7 @@ from aioscheduler.domain.target import Destination, check_url
 from aioscheduler.errors import InvalidInput, StoreUnavailable
 from aioscheduler.metrics import DURATION_BOUNDS_MS, LATENESS_BOUNDS_MS, bucket
 from aioscheduler.store import keys
-from aioscheduler.store.base import Claimed, Decision, Lease, Settled, Settlement
+from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Lease, Settled, Settlement
 from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Setup
 from aioscheduler.store.codec import State, decode, encode_dead, encode_delivery
@@ -60,26 +60,40 @@ class Leases(Outside):
 
     async def claim(self, ids: Sequence[MessageId], now: datetime) -> Sequence[Claimed]:
         now_ms = int(now.timestamp() * 1000)
+        asked_at = self._clock.monotonic()
         with self._claim_of() as number:
             rows = await self._run(
                 "claim",
                 [
                     *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX),
-                    *(keys.heartbeat(self._replica), keys.COUNTERS),
+                    *(keys.heartbeat(self._replica), keys.COUNTERS, keys.AUDIT, keys.AUDIT_MINUTES),
                     *(keys.record(message_id) for message_id in ids),
                 ],
-                [now_ms, f"{self._replica}:{number}", now_ms + int(LEASE.total_seconds() * 1000), HEARTBEAT_MS, *ids],
+                [
+                    *(now_ms, f"{self._replica}:{number}", now_ms + int(LEASE.total_seconds() * 1000), HEARTBEAT_MS),
+                    *(self._ask_time, *ids),
+                ],
             )
         claimed: list[Claimed] = []
         changed: list[tuple[MessageId, bytes]] = []
-        for i in range(0, len(rows), 5):
+        early: list[tuple[MessageId, int]] = []
+        for i in range(1, len(rows), 5):
             message_id = ids[int(rows[i]) - 1]
+            if not rows[i + 1]:
+                early.append((message_id, int(float(rows[i + 2]))))
+                continue
             leased = self._claimed(message_id, rows[i + 1], rows[i + 2], rows[i + 3], rows[i + 4], now)
             if leased is None:
                 changed.append((message_id, rows[i + 4]))
             else:
+                leased.asked_at = asked_at
                 self._held.add((message_id, leased.lease))
                 claimed.append(leased)
+        if early:
+            self._note_ahead(now_ms, int(rows[0]))
+            for message_id, due_ms in early:
+                if self.on_scheduled is not None:
+                    self.on_scheduled(message_id, due_ms, UNKNOWN)
         if changed:
             try:
                 self._tell_found(await self._adopt(changed))
@@ -111,6 +125,9 @@ class Leases(Outside):
             message = decode(message_id, record, version, self._zone)
         except InvalidInput:
             return None
+        if not state.failures and state.planned_ms is None and to_ms(message.due_at) > int(float(due)):
+            # Another version of ours, which an outsider wrote back: the due time is that of the one it took away.
+            return None
         return Claimed(
             message=message,
             record=record,
@@ -121,6 +138,7 @@ class Leases(Outside):
             due_at=attempt_due(message, from_ms(int(float(due))), state.failures),
             claimed_at=now,
             origin=state.origin,
+            planned_ms=int(float(due)) if state.planned_ms is None else state.planned_ms,
         )
 
     async def settle(self, settlement: Settlement) -> Settled:
@@ -152,6 +170,7 @@ class Leases(Outside):
                 [
                     *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS),
                     *(keys.DEAD, keys.DEAD_INDEX, keys.DELIVERIES, keys.DELIVERIES_INDEX),
+                    *(keys.AUDIT, keys.AUDIT_MINUTES),
                     *records,
                 ],
                 args,
@@ -168,12 +187,14 @@ class Leases(Outside):
             case Decision.RETRY:
                 assert settlement.retry_at is not None, "a retry has its time"
                 due = str(to_ms(settlement.retry_at))
-                state = State(claimed.attempt, claimed.failures + 1, claimed.origin, error).encode()
+                state = State(claimed.attempt, claimed.failures + 1, claimed.origin, error, claimed.planned_ms).encode()
             case Decision.RELEASE:
-                due = str(to_ms(settlement.retry_at or claimed.due_at))
+                due_ms = to_ms(settlement.retry_at or claimed.due_at)
+                due = str(due_ms)
+                planned_ms = None if due_ms == claimed.planned_ms else claimed.planned_ms
                 # An attempt that began has used up its number; one that did not gives it back.
                 attempts = claimed.attempt if settlement.begun else claimed.attempt - 1
-                kept = State(attempts, claimed.failures, claimed.origin, claimed.last_error)
+                kept = State(attempts, claimed.failures, claimed.origin, claimed.last_error, planned_ms)
                 state = kept.encode() if kept != State() else ""
             case Decision.BURY:
                 assert settlement.reason is not None, "a dead letter has its reason"
@@ -199,6 +220,7 @@ class Leases(Outside):
             line,
             status,
             names,
+            claimed.planned_ms,
         )
 
     @staticmethod
@@ -210,7 +232,7 @@ class Leases(Outside):
         return line, outcome.kind.value, f"deliveries:message:{kind}=1,{names}"
 
     async def defer(self, ids: Sequence[MessageId], until: datetime, now: datetime) -> None:
-        await self._run("defer", [keys.DUE], [to_ms(until), to_ms(now), *ids])
+        await self._run("defer", [keys.DUE, keys.STATE], [to_ms(until), to_ms(now), *ids])
 
 
 def _destination(record: bytes | None) -> Destination | None:

@@ -45,9 +45,7 @@ class Messages(Calls):
         for message_id, due_ms, record, policy in items:
             args += (message_id, due_ms, record, policy.value)
         with self._echo(records) as own:
-            codes = await self._run(
-                "schedule", [keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, *records], args
-            )
+            codes = await self._run("schedule", [*keys.LIVE, *records], args)
             own += [code in (ScheduleCode.CREATED, ScheduleCode.REPLACED) for code in codes]
         return [_SCHEDULED[code] for code in codes]
 
@@ -57,9 +55,7 @@ class Messages(Calls):
             chunk = ids[start : start + BATCH]
             records = [keys.record(message_id) for message_id in chunk]
             with self._echo(records) as own:
-                codes = await self._run(
-                    "cancel", [keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, *records], list(chunk)
-                )
+                codes = await self._run("cancel", [*keys.LIVE, *records], list(chunk))
                 own += [code == 1 for code in codes]
             found += own
         return found
@@ -97,7 +93,9 @@ class Messages(Calls):
 
     async def run_now(self, message_id: MessageId, now: datetime) -> bool:
         now_ms = to_ms(now)
-        code = await self._run("run_now", [keys.DUE, keys.LEASED, keys.record(message_id)], [message_id, now_ms])
+        code = await self._run(
+            "run_now", [keys.DUE, keys.LEASED, keys.record(message_id), keys.STATE], [message_id, now_ms]
+        )
         if code == 1 and self.on_scheduled is not None:
             self.on_scheduled(message_id, now_ms, UNKNOWN)
         return bool(code)

@@ -38,7 +38,9 @@ class Outside(Calls):
     async def _examine(self, ids: Sequence[MessageId]) -> list[Found]:
         records = [keys.record(message_id) for message_id in ids]
         rows = await self._run(
-            "inspect", [keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, *records], list(ids)
+            "inspect",
+            [*keys.LIVE, *records],
+            list(ids),
         )
         found: list[Found] = []
         new: list[tuple[MessageId, bytes]] = []
@@ -71,12 +73,13 @@ class Outside(Calls):
             else:
                 due_ms, destination = to_ms(message.due_at), message.target.destination
                 state = State(origin=f"{version} {sha1(record)}").encode().encode()
-            args += (message_id, record, due_ms, state, letter)
+            args += (message_id, record, now_ms if error else due_ms, state, letter)
             found.append(Found(message_id, due_ms=due_ms, destination=destination, invalid=error, adopted=True))
         done = await self._run(
             "adopt",
             [
                 *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX),
+                *(keys.AUDIT, keys.AUDIT_MINUTES),
                 *(keys.record(message_id) for message_id, _ in items),
             ],
             args,

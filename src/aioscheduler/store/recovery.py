@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aioscheduler.clock import to_ms
 from aioscheduler.store import keys
@@ -15,6 +15,8 @@ from aioscheduler.store.leases import HEARTBEAT_MS, Leases
 CONFIRM_SECONDS: Final = 1.5
 #: A look at the replicas counts as continuous with the one before when it comes within this, in seconds.
 CONTINUOUS_SECONDS: Final = 1.2
+#: What clocks may differ by until one is put right by the server's, in milliseconds; more while the server is slow.
+AGREE_MS: Final = 5.0
 #: How often all leases are looked through without a dead replica as the reason, in seconds.
 RECONCILE_SECONDS: Final = 5.0
 
@@ -43,10 +45,21 @@ class Recovery(Leases):
         self._looked_at = float("-inf")
 
     async def heartbeat(self) -> None:
-        await self._transaction(
+        commands: list[tuple[Any, ...]] = [
             ("SET", keys.heartbeat(self._replica), "1", "PX", HEARTBEAT_MS),
             ("SADD", keys.REPLICAS, self._replica),
-        )
+        ]
+        if self._steered is None:
+            await self._transaction(*commands)
+            return
+        asked = self._clock.monotonic()
+        *_, (seconds, microseconds) = await self._transaction(*commands, ("TIME",))
+        took_ms = (self._clock.monotonic() - asked) * 1000
+        here_ms = self._clock.now().timestamp() * 1000 - took_ms / 2
+        ahead_ms = here_ms - (int(seconds) * 1000 + int(microseconds) / 1000)
+        # The server read its clock at some moment while we waited.
+        if abs(ahead_ms) > max(AGREE_MS, took_ms):
+            self._adjust(round(ahead_ms))
 
     async def farewell(self) -> None:
         await self._transaction(

@@ -147,7 +147,10 @@ class Fired(Enum):
 
 @dataclass(slots=True, kw_only=True)
 class ClaimedExecution:
-    """One execution leased to this replica. ``webhook`` is ``None`` for a bot's, or when it was deleted meanwhile."""
+    """One execution leased to this replica. ``webhook`` is ``None`` for a bot's, or when it was deleted meanwhile.
+
+    ``asked_at`` is when the lease was asked for, by the monotonic clock.
+    """
 
     ref: ExecutionRef
     execution: Execution
@@ -156,6 +159,7 @@ class ClaimedExecution:
     lease: Lease
     due_at: datetime
     claimed_at: datetime
+    asked_at: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -105,7 +105,7 @@ class Runs(Jobs, Leases):
 
     async def fire(self, fires: Sequence[Fire], now: datetime) -> Sequence[Fired]:
         now_ms = to_ms(now)
-        key_names = [keys.JOBS_DUE, keys.JOBS_LAST, keys.EXECUTIONS_DUE, keys.COUNTERS]
+        key_names = [keys.JOBS_DUE, keys.JOBS_LAST, keys.EXECUTIONS_DUE, keys.COUNTERS, *_AUDIT]
         args: list[Any] = [now_ms, self._keep]
         for fire in fires:
             job = fire.plan.job
@@ -153,14 +153,19 @@ class Runs(Jobs, Leases):
             key_names += (keys.job(ref.job_id), keys.webhooks(ref.job_id), keys.executions(ref.job_id))
             until = now_ms + self._bot_lease_ms if ref.owner == BOTS else expiry
             args += (encode_ref(ref), ref.id, ref.webhook_id or "-", until, known[0].version if known else "")
+        asked_at = self._clock.monotonic()
         with self._claim_of() as number:
-            rows = await self._run(
-                "claim_executions", key_names, [now_ms, f"{self._replica}:{number}", HEARTBEAT_MS, *args]
-            )
+            holder = f"{self._replica}:{number}"
+            rows = await self._run("claim_executions", key_names, [now_ms, holder, HEARTBEAT_MS, self._ask_time, *args])
         claimed: list[ClaimedExecution] = []
-        for i in range(0, len(rows), 6):
+        for i in range(1, len(rows), 6):
             place = int(rows[i]) - 1
             ref, known, lease = refs[place], fresh[place], rows[i + 1]
+            if not lease:
+                self._note_ahead(now_ms, int(rows[0]))
+                if self.on_execution is not None:
+                    self.on_execution(ref, int(float(rows[i + 2])), UNKNOWN)
+                continue
             record, job, webhook = rows[i + 3 : i + 6]
             token = Lease(lease.decode())
             self._held.add((encode_ref(ref), token))
@@ -180,12 +185,14 @@ class Runs(Jobs, Leases):
                     lease=token,
                     due_at=from_ms(int(float(rows[i + 2]))),
                     claimed_at=now,
+                    asked_at=asked_at,
                 )
             )
         return claimed
 
     async def defer_executions(self, refs: Sequence[ExecutionRef], until: datetime, now: datetime) -> None:
-        await self._run("defer", [keys.EXECUTIONS_DUE], [to_ms(until), to_ms(now), *map(encode_ref, refs)])
+        key_names = [keys.EXECUTIONS_DUE, keys.EXECUTIONS_STATE]
+        await self._run("defer", key_names, [to_ms(until), to_ms(now), *map(encode_ref, refs)])
 
     async def settle_execution(self, settlement: ExecutionSettlement) -> Settled:
         claimed = settlement.claimed
@@ -206,7 +213,7 @@ class Runs(Jobs, Leases):
     async def _settle_runs(self, items: list[tuple[Any, ...]]) -> Sequence[list[Any]]:
         key_names = [
             *(*_EXECUTION_KEYS, keys.JOBS_LAST, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX),
-            *(keys.DELIVERIES, keys.DELIVERIES_INDEX),
+            *(keys.DELIVERIES, keys.DELIVERIES_INDEX, *_AUDIT),
         ]
         args: list[Any] = [self._log_size, self._keep, self._clock.now_ms()]
         for owner, *its_args in items:
@@ -295,6 +302,7 @@ class Runs(Jobs, Leases):
         key_names = [
             *(keys.JOBS_LAST, keys.EXECUTIONS_DUE, keys.COUNTERS, keys.owner_counters(job.owner)),
             *(keys.job(job.id), keys.executions(job.id), keys.history(job.id), keys.runs(job.id), keys.waiting(job.id)),
+            *_AUDIT,
         ]
         while True:
             args: list[Any] = [job.id, now_ms, run.fire_ms, family(job.owner)]
@@ -327,7 +335,7 @@ class Runs(Jobs, Leases):
                 [
                     *(keys.EXECUTIONS_DUE, keys.DEAD, keys.DEAD_INDEX, keys.owner_counters(owner)),
                     *(keys.job(job_id), keys.webhooks(job_id), keys.executions(job_id), keys.history(job_id)),
-                    *(keys.runs(job_id), keys.COUNTERS),
+                    *(keys.runs(job_id), keys.COUNTERS, *_AUDIT),
                 ],
                 [
                     *(ended.id, webhook_id or "", now_ms, fire_ms, encode_ref(ref), again.id),
@@ -433,6 +441,7 @@ class Runs(Jobs, Leases):
 
 _STARTED: Final = ord("s")
 _OPEN, _ENDED = b"o", b"e"
+_AUDIT: Final = (keys.EXECUTIONS_AUDIT, keys.EXECUTIONS_AUDIT_MINUTES)
 _EXECUTION_KEYS: Final = (keys.EXECUTIONS_DUE, keys.EXECUTIONS_LEASED, keys.EXECUTIONS_STATE)
 
 

@@ -14,6 +14,7 @@ from tests.support.job_stores import Definitions as TestDefinitions
 from tests.support.job_stores import Firing as TestFiring
 from tests.support.job_stores import History as TestHistory
 from tests.support.job_stores import JobArchive as TestJobArchive
+from tests.support.job_stores import JobAudits as TestJobAudits
 from tests.support.job_stores import NeverStuck as TestNeverStuck
 from tests.support.job_stores import Settling as TestSettling
 from tests.support.job_stores import Upkeep as TestUpkeep
@@ -26,6 +27,7 @@ __all__ = [
     "TestFiring",
     "TestHistory",
     "TestJobArchive",
+    "TestJobAudits",
     "TestNeverStuck",
     "TestSettling",
     "TestUpkeep",

@@ -8,6 +8,7 @@ import fakeredis
 import pytest
 from redis.asyncio import Redis
 
+from tests.support.stores import Audits as TestAudits
 from tests.support.stores import DeadLetters as TestDeadLetters
 from tests.support.stores import DeliveryLog as TestDeliveryLog
 from tests.support.stores import Leases as TestLeases
@@ -17,6 +18,7 @@ from tests.support.stores import Outsiders as TestOutsiders
 from tests.support.stores import Recovery as TestRecovery
 
 __all__ = [
+    "TestAudits",
     "TestDeadLetters",
     "TestDeliveryLog",
     "TestLeases",

@@ -1,15 +1,19 @@
 -- cancel.lua: delete live messages, their leases included.
 -- KEYS[1] zset due       KEYS[2] hash leased   KEYS[3] hash state
--- KEYS[4] zset index     KEYS[5] hash counters KEYS[6..] string record, one an id
+-- KEYS[4] zset index     KEYS[5] hash counters KEYS[6] hash audit    KEYS[7] zset audit minutes
+-- KEYS[8..] string record, one an id
 -- ARGV[1..] ids
 -- returns a number an id: 1 there was one, 0 there was none
+-- include account, planned
 local found, deleted = {}, 0
 for i = 1, #ARGV do
   local id = ARGV[i]
   found[i] = 0
+  local planned = planned_for(KEYS[1], KEYS[2], KEYS[3], id)
+  if planned then close(planned, 'c', 1) end
   -- A key of another type under this name is not ours to delete.
-  if redis.call('TYPE', KEYS[5 + i]).ok == 'string' then
-    redis.call('DEL', KEYS[5 + i])
+  if redis.call('TYPE', KEYS[7 + i]).ok == 'string' then
+    redis.call('DEL', KEYS[7 + i])
     found[i] = 1
     deleted = deleted + 1
   end
@@ -19,4 +23,5 @@ for i = 1, #ARGV do
   redis.call('ZREM', KEYS[4], id)
 end
 if deleted > 0 then redis.call('HINCRBY', KEYS[5], 'deleted', deleted) end
+write_account(KEYS[6], KEYS[7])
 return found

@@ -1,6 +1,7 @@
 -- fire.lua: carry out what became of due jobs: make executions, note what is skipped, say when each is due next.
 -- KEYS[1] zset jobs due   KEYS[2] hash jobs last   KEYS[3] zset executions due   KEYS[4] hash counters
--- KEYS[5..] six a job: string record, hash executions, zset history, hash runs, list waiting, hash owner's counters
+-- KEYS[5] hash audit     KEYS[6] zset audit minutes
+-- KEYS[7..] six a job: string record, hash executions, zset history, hash runs, list waiting, hash owner's counters
 -- ARGV[1] now, ms         ARGV[2] how many executions a job keeps
 -- ARGV[3..] a job: id, version, due time in ms, next due time in ms or "", how its family's counters
 --   begin, how many skips, how
@@ -9,10 +10,10 @@
 --   its skip
 -- returns a text a job: "" when it is not as expected, else "1" and a letter a run: s started, w waits, k skipped, m made
 --   before
--- include history
+-- include account, history
 local now = ARGV[1]
 local counts, answers = {}, {}
-local a, k = 3, 5
+local a, k = 3, 7
 
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
 
@@ -28,9 +29,11 @@ while a <= #ARGV do
   local good = record and string.sub(record, 1, 10) == version and score and tonumber(score) == tonumber(due)
   local answer, opened, added = good and {'1'} or {}, 0, 0
 
-  local function skip(execution, text, reason, n)
+  local function skip(at, execution, text, reason, n)
     if redis.call('HSETNX', executions, execution, text) == 1 then
       redis.call('ZADD', history, 0, 't' .. stamp(now) .. execution, 0, 'skipped' .. stamp(now) .. execution)
+      plan(at, n)
+      close(at, 'm', n)
       count(family .. 'skipped', n)
       count('skipped:' .. reason, n)
       redis.call('HINCRBY', KEYS[k + 5], 'skipped', n)
@@ -44,7 +47,7 @@ while a <= #ARGV do
     most = tonumber(string.match(record, '^%S+ (%d+) '))
   end
   for _ = 1, skips do
-    if good then skip(ARGV[a], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])) end
+    if good then skip(due, ARGV[a], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])) end
     a = a + 4
   end
   for _ = 1, runs do
@@ -63,7 +66,7 @@ while a <= #ARGV do
         letter = 'w'
       else
         letter = 'k'
-        skip(ARGV[a - 2], ARGV[a - 1], 'max_instances', 1)
+        skip(fire, ARGV[a - 2], ARGV[a - 1], 'max_instances', 1)
       end
       if letter == 's' or letter == 'w' then
         local queue = {'s', fire}
@@ -73,6 +76,7 @@ while a <= #ARGV do
           if letter == 's' then redis.call('ZADD', KEYS[3], fire, ref) else queue[#queue + 1] = ref end
         end
         if letter == 'w' then redis.call('RPUSH', KEYS[k + 4], table.concat(queue, ' ')) end
+        plan(fire, n)
         opened, added = opened + n, added + n
         count('jobs:fired', 1)
       end
@@ -92,4 +96,5 @@ while a <= #ARGV do
   k = k + 6
 end
 for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[4], name, n) end
+write_account(KEYS[5], KEYS[6])
 return answers

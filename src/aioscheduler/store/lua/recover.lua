@@ -11,7 +11,7 @@ for i = 2, #ARGV, 2 do
   local id, lease = ARGV[i], ARGV[i + 1]
   if redis.call('HGET', KEYS[2], id) == lease then
     local attempt, due = string.match(lease, '^[^:]+:%d+:(%d+):([^:]+):')
-    local rest = string.match(redis.call('HGET', KEYS[3], id) or '', '^%d+ (.*)$') or '0 - - '
+    local rest = string.match(redis.call('HGET', KEYS[3], id) or '', '^%d+ (.*)$') or '0 - - - '
     -- First what a full server refuses, then what it does not.
     redis.call('HSET', KEYS[3], id, attempt .. ' ' .. rest)
     redis.call('ZADD', KEYS[1], due, id)

@@ -1,13 +1,15 @@
 -- schedule.lua: write messages, each due at its time, replacing or refusing one that is there.
 -- KEYS[1] zset due       KEYS[2] hash leased   KEYS[3] hash state
--- KEYS[4] zset index     KEYS[5] hash counters KEYS[6..] string record, one a message
+-- KEYS[4] zset index     KEYS[5] hash counters KEYS[6] hash audit    KEYS[7] zset audit minutes
+-- KEYS[8..] string record, one a message
 -- ARGV, four a message: id, due time in ms, record, "reject" or "replace"
 -- returns a code a message: 1 created, 2 replaced, 0 exists, 3 the key holds no string, 4 created by the call before
+-- include account, planned
 local codes, created, replaced = {}, 0, 0
 for i = 1, #ARGV / 4 do
   local a = 4 * i - 3
   local id, due, record, policy = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
-  local key = KEYS[5 + i]
+  local key = KEYS[7 + i]
   local code = 1
   if redis.call('EXISTS', key) == 1 then
     if redis.call('TYPE', key).ok ~= 'string' then
@@ -23,8 +25,13 @@ for i = 1, #ARGV / 4 do
   end
   if code == 1 or code == 2 then
     redis.call('SET', key, record)
+    if redis.call('ZADD', KEYS[4], 0, id) == 0 then
+      -- Without its record, an outsider had deleted it, and nobody has heard yet.
+      local before = planned_for(KEYS[1], KEYS[2], KEYS[3], id)
+      if before then close(before, code == 2 and 'r' or 'c', 1) end
+    end
+    plan(due, 1)
     redis.call('ZADD', KEYS[1], due, id)
-    redis.call('ZADD', KEYS[4], 0, id)
     -- Also when created: what an outsider's DEL left behind must not follow the new message.
     redis.call('HDEL', KEYS[2], id)
     redis.call('HDEL', KEYS[3], id)
@@ -34,4 +41,5 @@ for i = 1, #ARGV / 4 do
 end
 if created > 0 then redis.call('HINCRBY', KEYS[5], 'scheduled', created) end
 if replaced > 0 then redis.call('HINCRBY', KEYS[5], 'replaced', replaced) end
+write_account(KEYS[6], KEYS[7])
 return codes

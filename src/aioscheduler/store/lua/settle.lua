@@ -1,26 +1,26 @@
 -- settle.lua: end leases: done, due again, or dead; write the delivery log; count.
 -- KEYS[1] zset due           KEYS[2] hash leased        KEYS[3] hash state     KEYS[4] zset index
 -- KEYS[5] hash counters      KEYS[6] hash dead          KEYS[7] zset dead index
--- KEYS[8] stream deliveries  KEYS[9] zset deliveries index
--- KEYS[10..] string record, one a lease
--- ARGV[1] length of the log, then ten a lease: id, lease, decision ("done", "retry", "bury"), record,
+-- KEYS[8] stream deliveries  KEYS[9] zset deliveries index                     KEYS[10] hash audit
+-- KEYS[11] zset audit minutes                           KEYS[12..] string record, one a lease
+-- ARGV[1] length of the log, then eleven a lease: id, lease, decision ("done", "retry", "bury"), record,
 --   due time in ms (retry), state (retry; "" for none), dead letter (bury), log line ("" for none), its status,
---   counters as "name=n,name=n,"; a leading "-" in the lease means: sent before, outcome unknown
+--   counters as "name=n,name=n,", when it was planned for in ms; a leading "-" in the lease means: sent before, outcome unknown
 -- returns a code a lease: 1 applied, 0 the lease was lost, 2 an outsider changed the record meanwhile,
 --   3 applied, but an outsider had deleted the record
--- include letters, log
+-- include account, letters, log
 local codes, counts, logged = {}, {}, 0
 
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
 
 -- A full server refuses what adds, not what removes: asked first, it refuses all of it.
 redis.call('HINCRBY', KEYS[5], 'delivered', 0)
-for i = 1, (#ARGV - 1) / 10 do
-  local a = 10 * i - 8
+for i = 1, (#ARGV - 1) / 11 do
+  local a = 11 * i - 9
   local id, lease, decision, leased = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local due, state, letter = ARGV[a + 4], ARGV[a + 5], ARGV[a + 6]
-  local line, status, names = ARGV[a + 7], ARGV[a + 8], ARGV[a + 9]
-  local key = KEYS[9 + i]
+  local line, status, names, planned = ARGV[a + 7], ARGV[a + 8], ARGV[a + 9], ARGV[a + 10]
+  local key = KEYS[11 + i]
   local again = string.sub(lease, 1, 1) == '-'
   if again then lease = string.sub(lease, 2) end
   local code = 0
@@ -30,6 +30,7 @@ for i = 1, (#ARGV - 1) / 10 do
     if record and record ~= leased then
       redis.call('HDEL', KEYS[3], id)
       redis.call('ZREM', KEYS[4], id)
+      close(planned, 'r', 1)
       code = 2
     else
       code = record and 1 or 3
@@ -39,10 +40,14 @@ for i = 1, (#ARGV - 1) / 10 do
       else
         if decision == 'done' then
           count('delivered', 1)
+          close(planned, 'd', 1)
         elseif record then
-          count('dead:' .. bury(KEYS[6], KEYS[7], id, letter), 1)
+          local why = bury(KEYS[6], KEYS[7], id, letter)
+          count('dead:' .. why, 1)
+          close(planned, why == 'missed_window' and 'm' or 'x', 1)
         else
           count('deleted', 1)
+          close(planned, 'c', 1)
         end
         redis.call('DEL', key)
         redis.call('HDEL', KEYS[3], id)
@@ -61,5 +66,6 @@ end
 
 for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[5], name, string.format('%.0f', n)) end
 
+write_account(KEYS[10], KEYS[11])
 trim_log(KEYS[8], KEYS[9], ARGV[1], logged)
 return codes

@@ -1,8 +1,9 @@
 -- settle_executions.lua: end leases: into the history, with a further attempt or none, or due again; log; count.
 -- KEYS[1] zset executions due   KEYS[2] hash executions leased   KEYS[3] hash executions state
 -- KEYS[4] hash jobs last        KEYS[5] hash counters            KEYS[6] hash dead   KEYS[7] zset dead index
--- KEYS[8] stream deliveries     KEYS[9] zset deliveries index
--- KEYS[10..] six a lease: string record of the job, hash executions, zset history, hash runs, list waiting, hash owner's
+-- KEYS[8] stream deliveries     KEYS[9] zset deliveries index     KEYS[10] hash audit
+-- KEYS[11] zset audit minutes
+-- KEYS[12..] six a lease: string record of the job, hash executions, zset history, hash runs, list waiting, hash owner's
 --   counters
 -- ARGV[1] length of the log     ARGV[2] how many executions a job keeps   ARGV[3] now, ms
 -- ARGV[4..] 23 a lease: reference, lease, "end" or "release", execution id, its creation in ms, job id, fire time in ms,
@@ -10,17 +11,18 @@
 --   creation, record, due time in ms; dead letter or "", error, log line with its outcome or "", counters as
 --   "name=n,name=n,", owner's counters likewise, how those of its family begin; a leading "-" in the lease means: sent before, outcome unknown
 -- returns a list a lease: 1 applied or 0 lost, then the references that became due because a run waited
--- include history, letters, log
+-- include account, history, letters, log
 local answers, counts, logged = {}, {}, 0
 local now = ARGV[3]
 local FIELDS = 23
+local ENDS = {success = 'd', skipped = 'm'}
 
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
 
 -- Asked first, a full server refuses all of it.
 redis.call('HINCRBY', KEYS[5], 'jobs:fired', 0)
 for i = 1, (#ARGV - 3) / FIELDS do
-  local a, k = FIELDS * i - FIELDS + 4, 6 * i + 4
+  local a, k = FIELDS * i - FIELDS + 4, 6 * i + 6
   local ref, lease, how, id, created, job, fire, status = unpack(ARGV, a, a + 7)
   local text, body, due, claims = unpack(ARGV, a + 8, a + 11)
   local nextref, nextid, nextcreated, nexttext, nextdue = unpack(ARGV, a + 12, a + 16)
@@ -33,7 +35,7 @@ for i = 1, (#ARGV - 3) / FIELDS do
     answer[1] = 1
     redis.call('HDEL', KEYS[2], ref)
     if how == 'release' then
-      redis.call('HSET', KEYS[3], ref, claims .. ' 0 - - ')
+      redis.call('HSET', KEYS[3], ref, claims .. ' 0 - - - ')
       redis.call('ZADD', KEYS[1], due, ref)
     else
       redis.call('HDEL', KEYS[3], ref)
@@ -50,6 +52,7 @@ for i = 1, (#ARGV - 3) / FIELDS do
       else
         redis.call('HINCRBY', owner, 'open', -1)
         count(family .. 'open', -1)
+        close(fire, ENDS[status] or 'x', 1)
         if redis.call('HINCRBY', runs, fire, -1) <= 0 then redis.call('HDEL', runs, fire) end
         local record = redis.call('GET', KEYS[k])
         local most = tonumber(record and string.match(record, '^%S+ (%d+) ') or '1')
@@ -90,5 +93,6 @@ end
 
 for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[5], name, string.format('%.0f', n)) end
 
+write_account(KEYS[10], KEYS[11])
 trim_log(KEYS[8], KEYS[9], ARGV[1], logged)
 return answers

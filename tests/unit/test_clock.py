@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from aioscheduler.clock import SteeredClock
+from tests.support.clock import START, FakeClock
+
+
+def test_a_steered_clock_shows_what_the_inner_one_does_until_it_is_adjusted() -> None:
+    inner = FakeClock()
+    clock = SteeredClock(inner)
+    assert (clock.now(), clock.now_ms(), clock.monotonic()) == (inner.now(), inner.now_ms(), inner.monotonic())
+    clock.adjust(1500)
+    assert clock.now() == START - timedelta(seconds=1.5)
+    assert clock.now_ms() == inner.now_ms() - 1500
+    assert clock.monotonic() == inner.monotonic()
+    clock.adjust(-2500)
+    assert clock.ahead_ms == -1000
+    assert clock.now() == START + timedelta(seconds=1)
+
+
+async def test_a_steered_clock_waits_for_the_instant_by_what_it_shows() -> None:
+    inner = FakeClock()
+    clock = SteeredClock(inner)
+    clock.adjust(200)
+    waiting = asyncio.create_task(clock.wait(asyncio.Event(), clock.now_ms() + 100))
+    await asyncio.sleep(0)
+    await inner.advance(0.099)
+    assert not waiting.done()
+    await inner.advance(0.001)
+    assert waiting.done()
+    await waiting
