@@ -13,6 +13,7 @@ from aioscheduler.clock import SystemClock
 from aioscheduler.config import Settings
 from aioscheduler.errors import ConfigError, StoreUnavailable
 from aioscheduler.server import client_for, open_store
+from aioscheduler.store.channel import Keeping
 from aioscheduler.store.connect import close
 from aioscheduler.store.redis import RedisStore
 from aioscheduler.store.report import has_events, is_too_old, text
@@ -22,7 +23,7 @@ _LOAD_LIMIT = 60.0
 
 
 async def check(settings: Settings, say: Callable[[str], None] = print) -> int:
-    """Say what works and what is at risk; return 1 when the store cannot be used or is too old, else 0.
+    """Say what works and what is at risk; return 1 when the store cannot be used as it is set or is too old, else 0.
 
     With the embedded store, the server of a running service is asked; where none runs, one is started for the moment.
     """
@@ -32,7 +33,13 @@ async def check(settings: Settings, say: Callable[[str], None] = print) -> int:
             redis = await _open_store_to_look(settings, stack)
             await _until_loaded(redis)
             kind = "embedded" if settings.embedded else "redis"
-            store = RedisStore(redis, SystemClock(), zone=settings.timezone, replica="check", kind=kind)
+            keeping = Keeping(
+                replicas=settings.store_wait_replicas,
+                append_only=settings.store_wait_aof and not settings.embedded,
+            )
+            store = RedisStore(
+                redis, SystemClock(), zone=settings.timezone, replica="check", kind=kind, keeping=keeping
+            )
             await store.ping()
             report = await store.report()
             flags = await _event_flags(redis)
@@ -45,11 +52,12 @@ async def check(settings: Settings, say: Callable[[str], None] = print) -> int:
         say("ok    keyspace notifications " + ("are on" if has_events(flags) else "can be switched on"))
     # The service adds the flags itself where it may: no risk, then.
     risks = [risk for risk in report.risks if flags is None or not risk.startswith("notify-keyspace-events")]
+    refusing = [risk for risk in risks if risk.startswith("STORE_WAIT_")]
     for risk in risks:
-        say(f"risk  {risk}")
+        say(f"{'fail' if risk in refusing else 'risk'}  {risk}")
     if not risks:
         say("ok    nothing that was accepted is at risk")
-    return int(is_too_old(report.version.rpartition(" ")[2]))
+    return int(bool(refusing) or is_too_old(report.version.rpartition(" ")[2]))
 
 
 async def _open_store_to_look(settings: Settings, stack: AsyncExitStack) -> Redis:

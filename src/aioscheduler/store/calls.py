@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Final, TypeVar
 
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
     ConnectionError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -23,11 +26,11 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from aioscheduler.clock import Clock, to_ms
+from aioscheduler.clock import Clock, SteeredClock, to_ms
 from aioscheduler.domain.message import Message
 from aioscheduler.errors import Sentence, StoreUnavailable
 from aioscheduler.store.base import Found, ScheduleListener
-from aioscheduler.store.channel import Channel
+from aioscheduler.store.channel import Channel, Keeping, WriteThrough
 from aioscheduler.store.echoes import Echoes
 from aioscheduler.store.scripts import script
 
@@ -45,8 +48,23 @@ _SPARE_CONNECTIONS = 4
 #: Refusals of a healthy protocol that mean: not now. Any other refusal is a defect of ours.
 _TROUBLE = ("OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "NOPERM",
             "WRONGPASS", "BUSY", "UNBLOCKED", "EXECABORT")  # fmt: skip
+#: The same where the code is lost or wrapped: by Redis 6.2 around what a script met, and for a command in a script that
+#: the user may not run.
+_WRAPPED = ("-OOM ", "-READONLY ", "-MISCONF ", "-NOREPLICAS ", "-NOPERM ", "ACL failure in script",
+            "can't run this command or subcommand")  # fmt: skip
+
+#: The scripts by which clients write; what the engine does in between is not waited for.
+_CLIENTS_WRITES: Final = frozenset(
+    (
+        *("schedule", "cancel", "run_now", "replay", "discard"),
+        *("write_jobs", "delete_job", "write_webhook", "run_job", "retry_execution"),
+    )
+)
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
+#: A difference between clocks that is worth a line in the log, in milliseconds.
+_TELL_MS: Final = 100
 
 
 @contextmanager
@@ -55,23 +73,33 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (
-        ConnectionError,
-        RedisTimeoutError,
-        TimeoutError,
         AuthenticationError,
         BusyLoadingError,
+        ClusterDownError,
+        NoPermissionError,
         OutOfMemoryError,
         ReadOnlyError,
-        OSError,
     ) as error:
-        raise StoreUnavailable(_UNREACHABLE) from error
+        raise _Trouble(REFUSED, error) from error
+    except (ConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:
+        raise _Trouble(_UNREACHABLE, error) from error
     except ResponseError as error:
-        # Redis 6.2 wraps what a script met.
-        if str(error).startswith(_TROUBLE) or "-OOM " in str(error):
-            raise StoreUnavailable(REFUSED) from error
+        if str(error).startswith(_TROUBLE) or any(text in str(error) for text in _WRAPPED):
+            raise _Trouble(REFUSED, error) from error
         raise
     except RedisError as error:
-        raise StoreUnavailable(_UNREACHABLE) from error
+        raise _Trouble(_UNREACHABLE, error) from error
+
+
+class _Trouble(StoreUnavailable):
+    """Its text, for the log, has the cause; its sentence, for clients, has not."""
+
+    def __init__(self, sentence: Sentence, cause: Exception) -> None:
+        super().__init__(sentence)
+        self._cause = cause
+
+    def __str__(self) -> str:
+        return f"{self.sentence} ({str(self._cause) or 'no answer in time'})"
 
 
 _UNREACHABLE = Sentence("The store cannot be reached. Try again in a moment.")
@@ -89,6 +117,7 @@ class Setup:
     delivery_log_size: int
     executions_per_job: int
     bot_lease_ms: int
+    keeping: Keeping
 
 
 class Calls:
@@ -99,9 +128,13 @@ class Calls:
         self.echoes = Echoes(setup.clock.monotonic)
         self._redis = setup.redis
         self._channel = Channel(setup.redis)
+        self._kept = WriteThrough(setup.redis, setup.keeping, CALL_TIMEOUT) if setup.keeping else None
         # The pool refuses whom it has no connection for; here they queue.
         self._turn = asyncio.Semaphore(max(1, setup.redis.connection_pool.max_connections - _SPARE_CONNECTIONS))
         self._clock = setup.clock
+        self._steered = setup.clock if isinstance(setup.clock, SteeredClock) else None
+        #: What tells a script to ask for the server's time.
+        self._ask_time = "0" if self._steered is None else "1"
         self._zone = setup.zone
         self._replica = setup.replica
 
@@ -114,9 +147,10 @@ class Calls:
             call.close()  # it may never have had its turn
 
     async def _run(self, name: str, key_names: list[bytes], args: list[Any]) -> Any:
+        send = self._channel if self._kept is None or name not in _CLIENTS_WRITES else self._kept
         with translated():
             async with asyncio.timeout(CALL_TIMEOUT):
-                return await script(name)(self._channel, key_names, args)
+                return await script(name)(send, key_names, args)
 
     async def _command(self, *command: Any) -> Any:
         return await self._call(self._redis.execute_command(*command))  # type: ignore[no-untyped-call]
@@ -146,6 +180,22 @@ class Calls:
         with translated():
             async with asyncio.timeout(CALL_TIMEOUT):
                 return await self._channel.transaction(commands)
+
+    def _note_ahead(self, now_ms: int, server_ms: int) -> None:
+        """Put the clock right after it has shown ``now_ms``, when the server's came to less later."""
+        if now_ms > server_ms:
+            self._adjust(now_ms - server_ms)
+
+    def _adjust(self, ahead_ms: int) -> None:
+        if self._steered is None:
+            return
+        self._steered.adjust(ahead_ms)
+        if abs(ahead_ms) >= _TELL_MS:
+            log.warning(
+                "the clock of this machine and the store's differ; the store's counts",
+                action="clock_adjusted",
+                ahead_ms=ahead_ms,
+            )
 
     @contextmanager
     def _echo(self, records: Sequence[bytes]) -> Iterator[list[bool]]:

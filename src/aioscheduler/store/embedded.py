@@ -72,13 +72,16 @@ class EmbeddedServer:
     """Owns the server process: starts it, starts it again when it ends, and stops it.
 
     ``stop`` may come twice, or before ``start``. ``restarts`` counts how often the server ended by itself.
+
+    :param death_signal: what it gets when this process is killed; ``KILL`` ends one that is suspended, too
     """
 
-    def __init__(self, folder: Path, program: Path | None = None) -> None:
+    def __init__(self, folder: Path, program: Path | None = None, *, death_signal: str = "TERM") -> None:
         self.folder = folder.absolute()
         self.restarts = 0
         self._files = self.folder / "store"
         self._wanted = program
+        self._death_signal = death_signal
         self._program: Program | None = None
         self._prefix: tuple[str, ...] = ()
         self._service_lock: IO[str] | None = None
@@ -115,7 +118,7 @@ class EmbeddedServer:
             self._service_lock = _take_service_lock(self.folder)
             self._store_lock = await self._take_store_lock()
             self._program = await self._choose()
-            self._prefix = await _end_with_parent()
+            self._prefix = await end_with_parent(self._death_signal)
             self._process = await self._spawn()
         except BaseException:
             await self.stop()
@@ -394,12 +397,12 @@ def _parse_version(path: Path, text: str) -> Program | None:
     return Program(path, match[1].lower(), (major, minor, patch))
 
 
-async def _end_with_parent() -> tuple[str, ...]:
+async def end_with_parent(death_signal: str) -> tuple[str, ...]:
     """Return the command, where there is one, that ties a child's life to ours: ``kill -9`` then leaves no orphan."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         return ()
-    prefix = (setpriv, "--pdeathsig", "TERM")
+    prefix = (setpriv, "--pdeathsig", death_signal)
     probe = await asyncio.create_subprocess_exec(*prefix, "true", stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     return prefix if await probe.wait() == 0 else ()
 

@@ -92,7 +92,7 @@ class Notifications:
                 yield JobsChanged(jobs)
 
     async def _run(self) -> None:
-        failures = 0
+        failures, told = 0, set[str]()
         while True:
             connection: AbstractConnection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             try:
@@ -100,13 +100,16 @@ class Notifications:
                 if failures:
                     log.info("notifications are back", action="notifications_back")
                 failures = 0
+                told.clear()
                 self.connected = True
                 self._subscribed = Subscribed(has_events_now)
                 self._wake.set()
                 await self._read(connection, reader, parser)
             except (RedisError, OSError, hiredis.HiredisError) as error:
-                if not failures:
-                    log.warning("notifications interrupted", action="notifications_lost", error=str(error))
+                # A server that closed the connection may say why when asked for a new one: a password, for instance.
+                if (reason := str(error) or "no answer in time") not in told:
+                    told.add(reason)
+                    log.warning("notifications interrupted", action="notifications_lost", error=reason)
                 await asyncio.sleep(_BACKOFF[min(failures, len(_BACKOFF) - 1)])
                 failures += 1
             finally:
@@ -126,6 +129,8 @@ class Notifications:
             parser = hiredis.Reader()
             while (answer := parser.gets()) is False:
                 parser.feed(await _some(reader))
+        if not isinstance(answer, list | hiredis.ReplyError):
+            raise ConnectionError("the server does not know what a subscription is")
         # From here on the server tells everything: what it was expected to tell before would only hide others' writes.
         self._echoes.clear()
         if isinstance(answer, hiredis.ReplyError):

@@ -12,8 +12,10 @@ from aioscheduler.clock import Clock
 from aioscheduler.errors import StoreUnavailable
 from aioscheduler.store import keys
 from aioscheduler.store.archive import Archive
+from aioscheduler.store.audit import Auditing
 from aioscheduler.store.base import StoreReport
 from aioscheduler.store.calls import CALL_TIMEOUT, REFUSED, Setup, translated
+from aioscheduler.store.channel import Keeping
 from aioscheduler.store.keys import message_id_of
 from aioscheduler.store.lists import Lists
 from aioscheduler.store.recovery import Recovery
@@ -23,7 +25,7 @@ from aioscheduler.store.runs import Runs
 __all__ = ["CALL_TIMEOUT", "RedisStore", "message_id_of", "translated"]
 
 
-class RedisStore(Lists, Archive, Recovery, Runs):
+class RedisStore(Lists, Archive, Recovery, Runs, Auditing):
     """The store on Redis 6.2 or later, or Valkey. Its verbs stand in the modules of its bases."""
 
     def __init__(
@@ -37,6 +39,7 @@ class RedisStore(Lists, Archive, Recovery, Runs):
         executions_per_job: int = 1000,
         bot_timeout: timedelta = timedelta(minutes=15),
         kind: str = "redis",
+        keeping: Keeping | None = None,
     ) -> None:
         super().__init__(
             Setup(
@@ -48,9 +51,11 @@ class RedisStore(Lists, Archive, Recovery, Runs):
                 executions_per_job=executions_per_job,
                 # As with the longest attempt of a webhook: a minute more.
                 bot_lease_ms=int((bot_timeout + timedelta(minutes=1)).total_seconds() * 1000),
+                keeping=keeping or Keeping(),
             )
         )
         self.kind = kind
+        self._keeping = keeping or Keeping()
 
     async def counters(self) -> Mapping[str, int]:
         values = await self._command("HGETALL", keys.COUNTERS)
@@ -65,7 +70,7 @@ class RedisStore(Lists, Archive, Recovery, Runs):
     async def report(self) -> StoreReport:
         with translated():
             async with asyncio.timeout(CALL_TIMEOUT):
-                return await report(self._redis, self.kind)
+                return await report(self._redis, self.kind, self._keeping)
 
     async def drain(self) -> None:
         """Wait until no batch is on its way."""

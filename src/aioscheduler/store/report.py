@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from aioscheduler.store.base import StoreReport
+from aioscheduler.store.channel import Keeping
 
 OLDEST_VERSION = (6, 2)
 #: Events we need: keyspace, generic commands (DEL, EXPIRE, RENAME), strings (SET), expired, evicted.
@@ -15,16 +16,20 @@ EVENT_FLAGS = "Kg$xe"
 _NEARLY_FULL = 0.9
 
 
-async def report(redis: Redis, kind: str) -> StoreReport:
+async def report(redis: Redis, kind: str, keeping: Keeping) -> StoreReport:
     """Ask the server about itself. What a managed server does not tell is left out, and said so."""
     try:
         info = await redis.info()
     except ResponseError:
-        return StoreReport(kind=kind, version="unknown", persistence="unknown", used_memory_bytes=0)
+        lack = await unkept(redis, keeping, {})
+        risks = [] if lack is None else [lack]
+        return StoreReport(kind=kind, version="unknown", persistence="unknown", used_memory_bytes=0, risks=risks)
     config = await _config(redis)
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = str(info.get("valkey_version") or info.get("redis_version", "0"))
-    risks = list(_risks(info, config))
+    risks = _risks(info, config)
+    if (lack := await unkept(redis, keeping, info)) is not None:
+        risks.append(lack)
     append_only = bool(info.get("aof_enabled"))
     fsync = f", appendfsync {config['appendfsync']}" if append_only and "appendfsync" in config else ""
     return StoreReport(
@@ -34,6 +39,31 @@ async def report(redis: Redis, kind: str) -> StoreReport:
         used_memory_bytes=int(info.get("used_memory", 0)),
         risks=risks,
     )
+
+
+async def unkept(redis: Redis, keeping: Keeping, info: dict[str, Any]) -> str | None:
+    """Return why the server cannot keep clients' writes as the settings ask, so that all are refused."""
+    if keeping.append_only:
+        try:
+            await redis.execute_command("WAITAOF", 1, 0, 1)  # type: ignore[no-untyped-call]
+        except ResponseError as error:
+            return (
+                f"STORE_WAIT_AOF is set, but the server refuses WAITAOF ({error}), so no client can write: it takes "
+                "Redis 7.2 or Valkey, appendonly yes and appendfsync always."
+            )
+        policy = (await _config(redis)).get("appendfsync", "unknown")
+        if policy != "always":
+            return (
+                f"STORE_WAIT_AOF is set, but appendfsync is {policy}, with which WAITAOF answers before the disk has "
+                "it, so no client can write. Set appendfsync always."
+            )
+    connected = int(info.get("connected_slaves", keeping.replicas))
+    if connected < keeping.replicas:
+        return (
+            f"STORE_WAIT_REPLICAS is {keeping.replicas}, but {connected} replicas are connected: no client can write "
+            "until they are."
+        )
+    return None
 
 
 async def _config(redis: Redis) -> dict[str, str]:
