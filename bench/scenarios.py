@@ -17,6 +17,8 @@ from bench.report import Lateness, Row, quantile
 from bench.wire import Connection, Load, flood, pace, post_batches, request
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+#: Messages that wait for a destination that hangs.
+HANGING = 10_000
 #: What the service sends at once to one destination by default, and the bare client too.
 CONCURRENCY = 100
 
@@ -30,6 +32,7 @@ class Scale:
     bursts: tuple[int, ...]
     client_posts: int
     lateness_seconds: float
+    hanging_seconds: float
     pending: tuple[int, ...]
     searches: int
     jobs: int
@@ -42,6 +45,7 @@ FULL = Scale(
     bursts=(5_000, 20_000),
     client_posts=10_000,
     lateness_seconds=20,
+    hanging_seconds=75,
     pending=(100_000, 1_000_000),
     searches=100,
     jobs=100_000,
@@ -53,6 +57,7 @@ QUICK = Scale(
     bursts=(5_000,),
     client_posts=5_000,
     lateness_seconds=5,
+    hanging_seconds=6,
     pending=(20_000,),
     searches=30,
     jobs=10_000,
@@ -259,6 +264,40 @@ async def _collect(bench: Bench, due: dict[str, int]) -> Lateness:
     await bench.wait_for(len(due), 20)
     await asyncio.sleep(0.5)
     return Lateness.of(await bench.take(), due)
+
+
+async def hanging(bench: Bench, scale: Scale) -> AsyncIterator[Row]:
+    """Lateness at one destination while very many messages wait for another, which never answers."""
+    held: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0, backlog=4096)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        # What hangs at the end is not worth waiting for.
+        async with bench.service(SHUTDOWN_GRACE_SECONDS="0") as service, service.disturbance() as others:
+            due_ms = now_ms() + 6000
+            await post_batches(
+                service.port, (message(f"h-{number:05d}", due_ms, number, port) for number in range(HANGING))
+            )
+            if now_ms() > due_ms:
+                raise RuntimeError("scheduling ahead took longer than planned: the machine is too busy to measure")
+            used, began = service.cpu_seconds, time.monotonic()
+            due = await _ahead(
+                bench, service, 200, scale.hanging_seconds, lead=max(2.0, (due_ms - now_ms()) / 1000 - 1)
+            )
+            late = await _collect(bench, due)
+            busy = (service.cpu_seconds - used) / (time.monotonic() - began)
+    finally:
+        for writer in held:
+            writer.transport.abort()
+        server.close()
+    if not held:
+        raise RuntimeError("nothing was sent to the destination that hangs")
+    yield Row(
+        f"lateness at 200/s beside {HANGING:,} due for a destination that hangs",
+        "p99 < 50 ms",
+        f"{late}; {len(held)} attempts hung; {busy:.0%} of the core; {others()}",
+        late.exact and late.p99 < 50,
+    )
 
 
 # -- a great many pending
@@ -505,6 +544,7 @@ SCENARIOS = {
     "burst": burst,
     "lateness": lateness,
     "mixed": mixed,
+    "hanging": hanging,
     "pending": pending,
     "jobs": jobs,
 }

@@ -18,12 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from aioscheduler.clock import SystemClock
+from aioscheduler.clock import Clock, SystemClock
 from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
 from aioscheduler.domain.target import WebhookTarget, check_url
-from aioscheduler.engine.delivery import MAX_ANSWER_BYTES, Deliverer, Request, parse_retry_after
+from aioscheduler.engine.delivery import MAX_ANSWER_BYTES, Deliverer, NotSent, Request, parse_retry_after
 from aioscheduler.engine.guard import Guard
+from aioscheduler.engine.pulse import STILL_SECONDS, Pulse
 from aioscheduler.engine.signing import Signer
+from tests.support.clock import FakeClock
 from tests.support.receiver import Answer, Receiver
 
 SECRET = "whsec_bmV3IHNlY3JldCBvZiAyNCBieXRlcy4u"
@@ -59,12 +61,18 @@ class FakeResolver(AbstractResolver):
 
 
 def make(
-    *, guard: Guard | None = None, signer: Signer | None = None, resolver: AbstractResolver | None = None
+    *,
+    guard: Guard | None = None,
+    signer: Signer | None = None,
+    resolver: AbstractResolver | None = None,
+    clock: Clock | None = None,
+    pulse: Pulse | None = None,
 ) -> Deliverer:
     return Deliverer(
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         guard=guard or Guard(block_private=False, allow=[]),
         signer=signer,
+        pulse=pulse,
         max_connections=100,
         user_agent="aioscheduler/test",
         resolver=resolver,
@@ -601,3 +609,38 @@ async def test_a_request_that_is_no_webhooks_has_none_of_our_headers(receiver: R
     request = ask(receiver.url(), body=None, method="GET", webhook_id=None, identity=())
     await deliver(request, signer=Signer([SECRET]))
     assert sorted(receiver.requests[0].headers) == ["Accept", "Host", "User-Agent"]
+
+
+# -- a process that stood still --------------------------------------------------------
+
+
+async def test_nothing_leaves_when_the_process_stood_still_since_the_claim(receiver: Receiver) -> None:
+    clock = FakeClock()
+    pulse = Pulse(clock)
+    deliverer = make(clock=clock, pulse=pulse)
+    await deliverer.start()
+    asked_at = clock.monotonic()
+    assert (await deliverer.attempt(ask(receiver.url(), asked_at=asked_at))).response_code == 200
+    clock.move(STILL_SECONDS + 0.1)
+    with pytest.raises(NotSent):
+        await deliverer.attempt(ask(receiver.url(), asked_at=asked_at))
+    assert len(receiver.requests) == 1
+    assert (await deliverer.attempt(ask(receiver.url(), asked_at=clock.monotonic()))).response_code == 200
+    assert (await deliverer.attempt(ask(receiver.url()))).response_code == 200, "one that is nobody's lease"
+    await deliverer.stop()
+
+
+async def test_a_time_limit_that_passed_meanwhile_is_no_failure_of_the_receiver() -> None:
+    clock = FakeClock()
+
+    class Stopped(FakeResolver):
+        async def resolve(self, *_: Any, **__: Any) -> list[ResolveResult]:
+            clock.move(STILL_SECONDS + 0.1)
+            await asyncio.Event().wait()
+            raise AssertionError("the time limit comes before")
+
+    deliverer = make(clock=clock, pulse=Pulse(clock), resolver=Stopped())
+    await deliverer.start()
+    with pytest.raises(NotSent):
+        await deliverer.attempt(ask("http://name.test/", timeout_seconds=0.01, asked_at=clock.monotonic()))
+    await deliverer.stop()

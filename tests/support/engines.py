@@ -112,6 +112,7 @@ class World:
         grace_seconds: float = 5,
         dead_letter_ttl: timedelta = timedelta(days=30),
         execution_ttl: timedelta = timedelta(days=90),
+        audit_ttl: timedelta = timedelta(days=90),
         bots: Mapping[str, Bot] | None = None,
         bot_timeout: timedelta = timedelta(minutes=15),
     ) -> None:
@@ -150,6 +151,7 @@ class World:
             window_entries=window_entries,
             dead_letter_ttl=dead_letter_ttl,
             execution_ttl=execution_ttl,
+            audit_ttl=audit_ttl,
             shutdown_grace_seconds=grace_seconds,
         )
 

@@ -29,6 +29,7 @@ from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
 from aioscheduler.domain.instant import rfc3339_ms
 from aioscheduler.domain.target import Destination, WebhookTarget
 from aioscheduler.engine.guard import AddressRefused, Guard, host_of, literal_address
+from aioscheduler.engine.pulse import Pulse
 from aioscheduler.engine.signing import Signer
 
 #: How much of an answer's body is read so that its connection can serve again; a longer one costs the connection.
@@ -63,7 +64,8 @@ class Request:
     ``identity`` are headers that say what this is about, such as ``X-Scheduler-Message-Id``; a value that a header
     cannot carry unharmed travels percent-encoded. ``scheduled_for`` is the instant asked for. Without a ``webhook_id``
     it is no webhook's: nothing of ours stands in its headers, and it is not signed. ``keep_bytes`` is how much of the
-    answer's body the outcome shall hold.
+    answer's body the outcome shall hold. ``asked_at`` is when the lease was asked for, by the monotonic clock: nothing
+    is sent when the process stood still since.
     """
 
     webhook_id: str | None
@@ -74,6 +76,11 @@ class Request:
     scheduled_for: datetime
     identity: tuple[tuple[str, str], ...]
     keep_bytes: int = 0
+    asked_at: float | None = None
+
+
+class NotSent(Exception):
+    """The process stood still before the request could leave, and the lease may be somebody else's by now."""
 
 
 class Deliverer:
@@ -95,12 +102,14 @@ class Deliverer:
         signer: Signer | None,
         max_connections: int,
         user_agent: str,
+        pulse: Pulse | None = None,
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._clock = clock
         self._guard = guard
         self._signer = signer
         self._max_connections = max_connections
+        self._pulse = pulse
         self._resolver = resolver
         self._bodiless = CIMultiDict({hdrs.USER_AGENT: user_agent})
         self._with_body = CIMultiDict({hdrs.USER_AGENT: user_agent, hdrs.CONTENT_TYPE: "application/json"})
@@ -145,11 +154,14 @@ class Deliverer:
         time limit is a success.
 
         :raises RuntimeError: not started, or stopped
+        :raises NotSent: nothing left, and nothing should any more
         """
         session, clock = self._session, self._clock
         if session is None:
             raise RuntimeError("an attempt needs a deliverer that was started")
         progress = _Progress(clock, host_of(request.target.destination))
+        if self._pulse is not None and request.asked_at is not None:
+            progress.pulse, progress.asked_at = self._pulse, request.asked_at
         _progress.set(progress)
         timed_out = False
         error: str | None = None
@@ -162,12 +174,18 @@ class Deliverer:
             except asyncio.CancelledError:
                 if not limit.was_it():
                     raise
+                if progress.sent_at is None and progress.stood_still():
+                    raise NotSent from None
                 timed_out, error = True, f"no answer within {request.timeout_seconds:g} s"
+            except NotSent:
+                raise
             except TimeoutError:
                 error = "connection timed out"
             except (aiohttp.ClientError, OSError, ValueError) as failure:
                 error = _describe(failure)
+                progress.ours = isinstance(failure, OSError) and failure.errno in _OURS
             except Exception as failure:
+                progress.ours = True
                 error = f"internal error ({type(failure).__name__})"
                 log.exception(
                     "An attempt failed in a way nobody foresaw.",
@@ -272,13 +290,16 @@ class _Progress:
 
     __slots__ = (
         "answered_at",
+        "asked_at",
         "begun",
         "body",
         "clock",
         "headers",
         "host",
         "location",
+        "ours",
         "permitted",
+        "pulse",
         "refused",
         "retry_after",
         "sent_at",
@@ -298,9 +319,16 @@ class _Progress:
         self.retry_after: timedelta | None = None
         self.refused: str | None = None
         self.location: str | None = None
+        self.ours = False
         self.body = bytearray()
+        self.pulse: Pulse | None = None
+        self.asked_at = 0.0
         self.permitted = False
         """The guard let at least one address pass, so that trying again may reach it."""
+
+    def stood_still(self) -> bool:
+        """Say whether the process did since the lease was asked for."""
+        return self.pulse is not None and self.pulse.stood_still(self.asked_at)
 
     def outcome(self, error: str | None, timed_out: bool) -> Outcome:
         kind = OutcomeKind.TIMED_OUT if timed_out else OutcomeKind.FAILURE
@@ -321,6 +349,7 @@ class _Progress:
             error=error,
             retry_after=self.retry_after,
             permanent=permanent,
+            ours=self.ours,
             location=self.location,
             body=bytes(self.body),
         )
@@ -354,6 +383,8 @@ class _WireRequest(aiohttp.ClientRequest):
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         progress = _progress.get()
+        if progress.stood_still():
+            raise NotSent
         progress.sent_at = progress.clock.now()
         return await super().send(conn)
 
@@ -442,8 +473,12 @@ _OS_ERRORS = {
     errno.ENETUNREACH: "network unreachable",
     errno.ETIMEDOUT: "connection timed out",
     errno.EMFILE: "too many open files here",
+    errno.ENFILE: "too many open files here",
     errno.EADDRNOTAVAIL: "no local port free",
 }
+
+
+_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM))
 
 
 def _describe(failure: Exception) -> str:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final, TypeVar, assert_never
 
 import structlog
 
 from aioscheduler.clock import Clock, to_ms
 from aioscheduler.domain.execution import Outcome, OutcomeKind
-from aioscheduler.domain.job import BOTS, JobId
+from aioscheduler.domain.job import BOTS, JobId, Owner
 from aioscheduler.domain.message import MessageId, webhook_id
 from aioscheduler.domain.target import Destination
+from aioscheduler.engine.circuit import Change, Ticket, Turn, Verdict, verdict_of
 from aioscheduler.engine.decide import Defaults, after_attempt, before_attempt
-from aioscheduler.engine.delivery import Request
+from aioscheduler.engine.delivery import NotSent, Request
 from aioscheduler.engine.executions import Delivers, Executions
-from aioscheduler.engine.slots import Slots
+from aioscheduler.engine.slots import MESSAGES, Slots
 from aioscheduler.errors import StoreUnavailable
 from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Settled, Settlement
 from aioscheduler.store.recurring import (
@@ -87,6 +89,13 @@ class Dispatcher:
         """How many due entries wait for a slot, or for somebody to look where they go."""
         return self.slots.waiting + len(self._unknown)
 
+    def next_look_ms(self) -> int | None:
+        """Return by when something that waits may be allowed by its circuit, on the wall clock; ``None``: nothing."""
+        at = self.slots.circuits.next_at() if self.slots.waiting else None
+        if at is None:
+            return None
+        return self._clock.now_ms() + max(0, math.ceil((at - self._clock.monotonic()) * 1000)) + 1
+
     def due(self, entry_id: MessageId | ExecutionRef, destination: Destination) -> None:
         """Take up an entry that has become due."""
         if destination == UNKNOWN:
@@ -101,6 +110,8 @@ class Dispatcher:
         """
         if self._unknown:
             await self._look_up()
+        for change in self.slots.refresh(self._clock.monotonic()):
+            self._note(change)
         taken = self.slots.take(self._most)
         if not taken:
             if not self.slots.in_use:
@@ -117,8 +128,7 @@ class Dispatcher:
         try:
             answers = await asyncio.gather(*claims, return_exceptions=True)
         finally:
-            for _, destination in taken:
-                self.slots.release(destination)
+            self.slots.give_back(taken)
         stale = self._stopping or self._clock.monotonic() - asked > STALE_CLAIM
         failure: BaseException | None = None
         for answer in answers:
@@ -165,16 +175,17 @@ class Dispatcher:
         again: datetime | None = None
         begins = not stale
         if begins and not self.slots.room(destination):
-            # Replaced by one that goes elsewhere since we last looked.
+            # Replaced by one that goes elsewhere since we last looked; or its circuit opened just now.
             again = self._clock.now() + _FULL_AGAIN
             begins = False
+        ticket = self.slots.circuits.reserve(destination) if begins else None
         if isinstance(claimed, ClaimedExecution):
-            work = self._execute(claimed) if begins else self._give_back(claimed)
+            work = self._execute(claimed, ticket) if begins else self._give_back(claimed)
         elif begins:
-            work = self._attempt(claimed)
+            work = self._attempt(claimed, ticket)
         else:
             work = self._settle(Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False, retry_at=again))
-        self.slots.occupy(destination)
+        self.slots.occupy(destination, _owner(claimed))
         task = asyncio.get_running_loop().create_task(work)
         self._attempts.add(task)
         task.add_done_callback(self._attempts.discard)
@@ -197,15 +208,23 @@ class Dispatcher:
 
     def cut_short(self, job_id: JobId) -> None:
         """End what goes on for a job that was deleted."""
+        loop = asyncio.get_running_loop()
         for task in list(self._of_jobs.get(job_id, ())):
-            task.cancel()
+            # Not at once: a task that is cancelled before its first step never gives its slot back.
+            loop.call_soon(task.cancel)
 
-    async def _execute(self, claimed: ClaimedExecution) -> None:
+    async def _execute(self, claimed: ClaimedExecution, ticket: Ticket) -> None:
+        outcome: Outcome | None = None
         try:
             settlement = await self._executions.attempt(claimed)
+            outcome = settlement.outcome
         except asyncio.CancelledError:
             # Our own stop cut it short, or its job was deleted.
             settlement = ExecutionSettlement(claimed=claimed, final=None)
+        except NotSent:
+            settlement = ExecutionSettlement(claimed=claimed, final=None, begun=False)
+        finally:
+            self._judge(_destination(claimed), ticket, outcome)
         await self._settle_execution(settlement)
 
     async def _give_back(self, claimed: ClaimedExecution) -> None:
@@ -217,7 +236,7 @@ class Dispatcher:
         try:
             settled = await self._patiently(settlement, self._store.settle_execution)
         finally:
-            self.slots.release(destination, finished=settlement.begun)
+            self.slots.release(destination, claimed.ref.owner, finished=settlement.begun)
             self._freed()
         if settled is not Settled.APPLIED:
             return
@@ -227,8 +246,9 @@ class Dispatcher:
         elif settlement.final is None:
             self._push(claimed.ref, to_ms(claimed.due_at), destination)
 
-    async def _attempt(self, claimed: Claimed) -> None:
+    async def _attempt(self, claimed: Claimed, ticket: Ticket) -> None:
         message = claimed.message
+        outcome: Outcome | None = None
         settlement = before_attempt(claimed, self._defaults, self._clock.now())
         if settlement is None:
             request = Request(
@@ -239,19 +259,25 @@ class Dispatcher:
                 attempt=claimed.attempt,
                 scheduled_for=min(message.due_at, claimed.due_at),
                 identity=(("X-Scheduler-Message-Id", message.id),),
+                asked_at=claimed.asked_at,
             )
             try:
                 outcome = await self._deliverer.attempt(request)
             except asyncio.CancelledError:
                 # Our own stop cut it short: it does not count as a failure.
                 settlement = Settlement(claimed=claimed, decision=Decision.RELEASE)
+            except NotSent:
+                settlement = Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False)
             except Exception:
                 log.exception("an unexpected error", action="attempt_broken", message_id=message.id)
                 settlement = after_attempt(claimed, self._broken(), self._defaults, self._chance())
             else:
                 settlement = after_attempt(claimed, outcome, self._defaults, self._chance())
+            finally:
+                self._judge(message.target.destination, ticket, outcome)
             _report(settlement)
         else:
+            self._judge(message.target.destination, ticket, None)
             log.warning(
                 "too late, buried",
                 action="message_missed",
@@ -260,11 +286,51 @@ class Dispatcher:
             )
         await self._settle(settlement)
 
+    def _judge(self, destination: Destination, ticket: Ticket, outcome: Outcome | None) -> None:
+        """Tell the circuit what came of an attempt, at once: recording it may take as long as the store is away."""
+        verdict = Verdict.NOTHING if outcome is None else verdict_of(outcome)
+        change = self.slots.circuits.ended(destination, ticket, verdict, self._clock.monotonic())
+        if change is not None:
+            self._note(change, outcome)
+
+    def _note(self, change: Change, outcome: Outcome | None = None) -> None:
+        about = {
+            "destination": change.destination,
+            "failures": change.failures,
+            "seconds": round(change.seconds, 1),
+        }
+        error = None if outcome is None else outcome.error
+        match change.turn:
+            case Turn.OPENED:
+                log.warning(
+                    "a destination fails all the time: attempts there wait, but for a probe now and then",
+                    action="circuit_opened",
+                    error=error,
+                    **about,
+                )
+                return
+            case Turn.PROBED:
+                log.debug("a probe failed", action="circuit_probed", error=error, pause=change.pause, **about)
+                return
+            case Turn.CLOSED:
+                log.info("a destination answers again: what waited is sent", action="circuit_closed", **about)
+            case Turn.FORGOTTEN:
+                log.info("nothing waits for a destination that failed", action="circuit_closed", **about)
+            case _:
+                assert_never(change.turn)
+        if not self.slots.waits(change.destination):
+            self.slots.circuits.emptied(change.destination)
+
     def _broken(self) -> Outcome:
         # Counted as a failure: what breaks us once would break us again at once.
         now = self._clock.now()
         return Outcome(
-            kind=OutcomeKind.FAILURE, started_at=now, finished_at=now, duration_ms=0.0, error="an error of the service"
+            kind=OutcomeKind.FAILURE,
+            started_at=now,
+            finished_at=now,
+            duration_ms=0.0,
+            error="an error of the service",
+            ours=True,
         )
 
     async def _settle(self, settlement: Settlement) -> None:
@@ -319,6 +385,10 @@ class Dispatcher:
             task.cancel()
         if self._attempts:
             await asyncio.wait(set(self._attempts))
+
+
+def _owner(claimed: Claimed | ClaimedExecution) -> Owner:
+    return MESSAGES if isinstance(claimed, Claimed) else claimed.ref.owner
 
 
 def _destination(claimed: Claimed | ClaimedExecution) -> Destination:

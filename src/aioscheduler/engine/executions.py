@@ -19,7 +19,7 @@ from aioscheduler.domain.job import BODY_NAMES, BOTS, Job, JobWebhook, run_webho
 from aioscheduler.domain.message import is_missed
 from aioscheduler.domain.target import WebhookTarget
 from aioscheduler.domain.template import compile_template, escape_for
-from aioscheduler.engine.delivery import Request
+from aioscheduler.engine.delivery import NotSent, Request
 from aioscheduler.engine.runs import attempt_after
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store.recurring import ClaimedExecution, ExecutionSettlement
@@ -41,7 +41,7 @@ class Delivers(Protocol):
     """Makes one attempt."""
 
     async def attempt(self, request: Request) -> Outcome:
-        """Return what came of it; raises nothing but ``CancelledError``."""
+        """Return what came of it; raises nothing but ``CancelledError`` and ``NotSent``."""
         ...
 
 
@@ -70,7 +70,7 @@ class Executions:
         self._chance = chance
 
     async def attempt(self, claimed: ClaimedExecution) -> ExecutionSettlement:
-        """Make the attempt; raises nothing but ``CancelledError``."""
+        """Make the attempt; raises nothing but ``CancelledError`` and ``NotSent``."""
         job, now = claimed.job, self._clock.now()
         settlement = self._without_attempt(claimed, now)
         if settlement is None:
@@ -103,10 +103,13 @@ class Executions:
         assert claimed.webhook is not None, "seen before"
         try:
             request = webhook_request(claimed.job, claimed.webhook, claimed.execution, now)
+            request.asked_at = claimed.asked_at
             outcome = await self._deliverer.attempt(request)
         except InvalidInput as error:
             # A template whose values make too much of it.
             outcome = _failed(now, str(error), DeadReason.REJECTED_BY_POLICY)
+        except NotSent:
+            raise
         except Exception:
             log.exception("an unexpected error", action="attempt_broken", execution_id=claimed.ref.id)
             outcome = _failed(now, "an error of the service", None)
@@ -115,7 +118,13 @@ class Executions:
 
 def _failed(now: datetime, error: str, permanent: DeadReason | None) -> Outcome:
     return Outcome(
-        kind=OutcomeKind.FAILURE, started_at=now, finished_at=now, duration_ms=0.0, error=error, permanent=permanent
+        kind=OutcomeKind.FAILURE,
+        started_at=now,
+        finished_at=now,
+        duration_ms=0.0,
+        error=error,
+        permanent=permanent,
+        ours=True,
     )
 
 

@@ -83,6 +83,7 @@ class Engine:
         window_entries: int,
         dead_letter_ttl: timedelta,
         execution_ttl: timedelta,
+        audit_ttl: timedelta,
         shutdown_grace_seconds: float,
     ) -> None:
         self.running = False
@@ -95,6 +96,7 @@ class Engine:
         self._most = window_entries
         self._dead_letter_ttl = dead_letter_ttl
         self._execution_ttl = execution_ttl
+        self._audit_ttl = audit_ttl
         self._grace = shutdown_grace_seconds
         self._heap = DueHeap()
         self._soon = DueHeap()
@@ -122,6 +124,16 @@ class Engine:
     def listening(self) -> bool:
         """Whether the connection that brings notifications stands."""
         return self._hints is not None and self._hints.connected
+
+    @property
+    def circuits_open(self) -> Sequence[Destination]:
+        """Which destinations this process leaves alone because they fail."""
+        return self._dispatcher.slots.circuits.open_now()
+
+    @property
+    def circuits_opened(self) -> int:
+        """How many times it began to leave one alone."""
+        return self._dispatcher.slots.circuits.opened
 
     @property
     def in_flight(self) -> int:
@@ -177,6 +189,11 @@ class Engine:
         except StoreUnavailable:
             log.warning("the store is away: leases run out by themselves", action="farewell_failed")
         self.running = False
+
+    def look(self) -> None:
+        """Look at once what is due: the clock was put right."""
+        self._load.set()
+        self._wake.set()
 
     def _own(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(self._guarded(name, run), name=name))
@@ -324,11 +341,16 @@ class Engine:
                 failures = 0
                 self._load.set()
             if not busy:
-                await self._clock.wait(self._wake, self._soon.next_due_ms())
+                await self._clock.wait(self._wake, self._next_ms())
             elif self._dispatcher.slots.waiting:
                 await self._gather_slots()
             else:
                 await asyncio.sleep(0)
+
+    def _next_ms(self) -> int | None:
+        """Return when to look again: something is due, or a circuit allows an attempt."""
+        times = self._soon.next_due_ms(), self._dispatcher.next_look_ms()
+        return min((ms for ms in times if ms is not None), default=None)
 
     async def _gather_slots(self) -> None:
         """Wait until enough slots are free for a claim that is worth it, or something becomes due."""
@@ -459,7 +481,9 @@ class Engine:
             try:
                 await self._store.heartbeat()
                 recovered = await self._store.recover(self._clock.now())
-            except StoreUnavailable:
+            except StoreUnavailable as error:
+                if not failures:
+                    log.warning("the store is away", action="store_unavailable", task="heartbeat", error=str(error))
                 failures += 1
                 await asyncio.sleep(_STORE_BACKOFF[min(failures, len(_STORE_BACKOFF)) - 1])
                 continue
@@ -477,9 +501,11 @@ class Engine:
             await asyncio.sleep(0 if forgotten else _TRIM_SECONDS)
 
     async def _trim_history(self) -> None:
-        """Delete executions that were kept long enough."""
+        """Delete executions, and minutes of the account, that were kept long enough."""
         while True:
             gone = await self._store.trim_history(self._clock.now() - self._execution_ttl)
+            if not gone:
+                await self._store.forget_audit(self._clock.now() - self._audit_ttl)
             await asyncio.sleep(_HISTORY_AGAIN if gone else _HISTORY_SECONDS)
 
     async def _mend(self) -> None:

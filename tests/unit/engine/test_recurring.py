@@ -423,6 +423,20 @@ async def test_old_executions_are_forgotten() -> None:
         assert await later.store.job(job.id) is not None
 
 
+async def test_old_minutes_of_the_account_are_forgotten_and_their_sums_stay() -> None:
+    world = World(audit_ttl=timedelta(days=1))
+    async with world:
+        await world.schedule("m")
+        await world.idle()
+    assert (await world.store.audit(since=START - timedelta(minutes=1))).messages.delivered == 1
+    world.clock.move(2 * 86_400)
+    async with World(redis=world.redis, clock=world.clock, audit_ttl=timedelta(days=1)) as later:
+        async with asyncio.timeout(8):
+            while (await later.store.audit(since=START - timedelta(minutes=1))).messages.delivered:
+                await asyncio.sleep(0.002)
+        assert (await later.store.audit()).messages.delivered == 1
+
+
 # -- bots
 
 
