@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -21,17 +22,20 @@ from aioscheduler.api.routes import add_routes
 from aioscheduler.bots.birthday import Birthday
 from aioscheduler.bots.registry import load_bots
 from aioscheduler.bots.visitor import Visitor
-from aioscheduler.clock import Clock
+from aioscheduler.clock import Clock, SteeredClock
 from aioscheduler.config import Settings
 from aioscheduler.engine.bots import BotRunner
+from aioscheduler.engine.circuit import Circuits
 from aioscheduler.engine.decide import Defaults
 from aioscheduler.engine.delivery import Deliverer
 from aioscheduler.engine.dispatcher import Dispatcher
 from aioscheduler.engine.executions import Executions
 from aioscheduler.engine.guard import Guard
+from aioscheduler.engine.pulse import Pulse
 from aioscheduler.engine.service import Engine
 from aioscheduler.engine.signing import Signer
 from aioscheduler.engine.slots import Slots
+from aioscheduler.store.channel import Keeping
 from aioscheduler.store.notify import Notifications
 from aioscheduler.store.redis import RedisStore
 
@@ -49,6 +53,8 @@ def build_store(settings: Settings, clock: Clock, redis: Redis, *, embedded: boo
         executions_per_job=settings.executions_per_job,
         bot_timeout=timedelta(seconds=settings.bot_timeout_seconds),
         kind="embedded" if embedded else "redis",
+        # The embedded store is on the disk before each answer anyway.
+        keeping=Keeping(replicas=settings.store_wait_replicas, append_only=settings.store_wait_aof and not embedded),
     )
 
 
@@ -72,8 +78,10 @@ def build_app(
         )
     store = build_store(settings, clock, redis, embedded=embedded)
     guard = Guard(block_private=settings.webhook_block_private, allow=settings.webhook_allow)
+    pulse = Pulse(clock)
     deliverer = Deliverer(
         clock=clock,
+        pulse=pulse,
         guard=guard,
         signer=Signer(settings.webhook_signing_secret) if settings.webhook_signing_secret else None,
         max_connections=settings.max_concurrency,
@@ -86,6 +94,7 @@ def build_app(
         }
     )
     bot_timeout = timedelta(seconds=settings.bot_timeout_seconds)
+    circuits = Circuits(settings.circuit_failures, settings.circuit_probe_seconds, settings.circuit_drain_per_second)
     engine = Engine(
         store=store,
         clock=clock,
@@ -94,7 +103,7 @@ def build_app(
             store=store,
             clock=clock,
             deliverer=deliverer,
-            slots=Slots(settings.max_concurrency, settings.max_concurrency_per_host),
+            slots=Slots(settings.max_concurrency, settings.max_concurrency_per_host, circuits),
             defaults=Defaults(
                 retry=settings.retry_defaults,
                 timeout_seconds=settings.delivery_timeout_seconds,
@@ -110,8 +119,11 @@ def build_app(
         window_entries=settings.window_max_entries,
         dead_letter_ttl=timedelta(days=settings.dead_letter_ttl_days),
         execution_ttl=timedelta(days=settings.execution_ttl_days),
+        audit_ttl=timedelta(days=settings.audit_ttl_days),
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
     )
+    if isinstance(clock, SteeredClock):
+        clock.on_adjusted = engine.look
     config = ApiConfig(
         api_token=token,
         api_key=settings.api_key,
@@ -125,6 +137,7 @@ def build_app(
         on_conflict=settings.message_on_conflict,
         reject_past=settings.past_schedule == "reject",
         past_tolerance=timedelta(seconds=settings.past_schedule_tolerance_seconds),
+        request_timeout_seconds=settings.request_timeout_seconds,
         rate_limit_per_second=settings.rate_limit_per_second,
         inbox=settings.inbox,
         version=__version__,
@@ -146,11 +159,14 @@ def build_app(
 
     async def running(_: web.Application) -> AsyncIterator[None]:
         await deliverer.start()
+        beating = asyncio.create_task(pulse.run(), name="pulse")
         await engine.start()
         yield
         try:
             await engine.stop()
         finally:
+            beating.cancel()
+            await asyncio.wait([beating])
             await deliverer.stop()
 
     app = web.Application(middlewares=middlewares(context), client_max_size=0)

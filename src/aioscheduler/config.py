@@ -210,6 +210,8 @@ class Settings:
     redis_tls_ca_file: Path | None = _setting(None, _file)
     redis_sentinel_master: str = _setting("mymaster", _text)
     redis_sentinel_password: str | None = _setting(None, _text, secret=True)
+    store_wait_replicas: int = _setting(0, _integer(0, 100))
+    store_wait_aof: bool = _setting(False, _boolean)
     data_dir: Path = _setting(Path("data"), _path)
     embedded_server: Path | None = _setting(None, _program)
 
@@ -221,6 +223,7 @@ class Settings:
     timezone: ZoneInfo = _setting(ZoneInfo("UTC"), _zone)
     max_body_bytes: int = _setting(_MIB, _integer(1024, 256 * _MIB))
     max_batch_bytes: int = _setting(16 * _MIB, _integer(1024, 256 * _MIB))
+    request_timeout_seconds: float = _setting(60.0, _number(1, 3600))
     rate_limit_per_second: float = _setting(0.0, _number(0, 1_000_000))
     inbox: Literal["true", "false", "open"] = _setting("true", _inbox)
 
@@ -233,6 +236,7 @@ class Settings:
     misfire_grace_seconds: float | None = _setting(None, _number(0, 3650 * _DAY))
     dead_letter_ttl_days: int = _setting(30, _integer(1, 3650))
     delivery_log_size: int = _setting(100_000, _integer(0, 10_000_000))
+    audit_ttl_days: int = _setting(90, _integer(1, 3650))
 
     # delivery
     delivery_timeout_seconds: float = _setting(30.0, _number(MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS))
@@ -242,6 +246,9 @@ class Settings:
     retry_max_backoff_seconds: float = _setting(3600.0, _number(0, MAX_BACKOFF_SECONDS))
     max_concurrency: int = _setting(1000, _integer(1, 100_000))
     max_concurrency_per_host: int = _setting(100, _integer(1, 100_000))
+    circuit_failures: int = _setting(20, _integer(0, 1_000_000))
+    circuit_probe_seconds: float = _setting(5.0, _number(1, 3600))
+    circuit_drain_per_second: float = _setting(100.0, _number(0.1, 100_000))
     shutdown_grace_seconds: float = _setting(25.0, _number(0, 3600))
     window_seconds: float = _setting(60.0, _number(1, 3600))
     window_max_entries: int = _setting(100_000, _integer(100, 10_000_000))
@@ -378,6 +385,8 @@ def _shown(item: Field[object], value: str) -> str:
 def _contradictions(values: Mapping[str, object]) -> Iterator[str]:
     """Say which legal values do not go together."""
     url, host, sentinels = values.get("redis_url"), values.get("redis_host"), values.get("redis_sentinels")
+    if values.get("store_wait_replicas") and not (url or host or sentinels):
+        yield "STORE_WAIT_REPLICAS: the service's own store has no replicas; name a Redis of yours, or leave it out"
     if sentinels and (url or host):
         yield "REDIS_SENTINELS: stands beside REDIS_URL or REDIS_HOST; Sentinel finds the host, so leave only one"
     if isinstance(url, str) and host and _split_redis_url(url).hostname != str(host).lower():

@@ -153,6 +153,12 @@ class PayloadTooLarge(AioschedulerError):
     error_code = "PAYLOAD_TOO_LARGE"
 
 
+class RequestTimeout(AioschedulerError):
+    """The request's body did not arrive in time."""
+
+    error_code = "REQUEST_TIMEOUT"
+
+
 class RateLimited(AioschedulerError):
     """This credential sends too many requests; ``retry_after`` is in whole seconds, at least 1."""
 

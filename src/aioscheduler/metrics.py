@@ -29,6 +29,8 @@ DURATION_BOUNDS_MS = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000,
 #: ``dead_letter``, however it failed.
 OUTCOMES = ("success", "failure", "timed_out", "dead_letter")
 KINDS = ("message", "execution")
+#: How what was planned can end, as ``GET /audit`` tells it.
+HOWS = ("delivered", "dead", "deleted", "replaced", "missed")
 #: How the counters of executions begin, by the family of their jobs.
 _FAMILIES = {"account": "executions", "bot": "bot_runs"}
 #: How an execution can end, as counted in ``executions:<status>`` and ``bot_runs:<status>``.
@@ -77,7 +79,8 @@ class Family:
 class Snapshot:
     """All there is to expose at one moment. The store's parts are ``None`` while it cannot be reached.
 
-    These, from ``counters`` to ``bots``, are the whole deployment's; the rest of the numbers this process's.
+    These, from ``counters`` to ``audit``, are the whole deployment's; the rest of the numbers this process's. ``audit``
+    has the account of each of :data:`KINDS`.
     """
 
     version: str
@@ -88,11 +91,14 @@ class Snapshot:
     oldest_overdue_seconds: float | None
     accounts: Family | None
     bots: Family | None
+    audit: Mapping[str, Mapping[str, int]] | None
     store_risks: int
     uptime_seconds: float
     loop_lag_seconds: float
     window_entries: int
     in_flight: int
+    circuits_open: int = 0
+    circuits_opened: int = 0
 
 
 def exposition(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
@@ -122,10 +128,20 @@ class _SnapshotCollector(Collector):
         yield _gauge("loop_lag_seconds", "How late this process's event loop ran last.", snapshot.loop_lag_seconds)
         yield _gauge("window_entries", "Due times this process holds in memory.", snapshot.window_entries)
         yield _gauge("in_flight", "Requests to webhooks this process has on the wire.", snapshot.in_flight)
+        yield _gauge(
+            "circuits_open", "Destinations this process leaves alone because they fail.", snapshot.circuits_open
+        )
+        yield CounterMetricFamily(
+            "aioscheduler_circuits_opened",
+            "How many times this process began to leave a destination alone.",
+            value=snapshot.circuits_opened,
+        )
         if snapshot.counters is not None:
             yield from _levels(snapshot)
             yield from _recurring({"account": snapshot.accounts, "bot": snapshot.bots})
             yield from _counted(snapshot.counters)
+        if snapshot.audit is not None:
+            yield from _accounted(snapshot.audit)
 
 
 def _levels(snapshot: Snapshot) -> Iterator[Metric]:
@@ -156,6 +172,24 @@ def _recurring(families: Mapping[str, Family | None]) -> Iterator[Metric]:
             queued.add_metric([name], family.queued)
             running.add_metric([name], family.running)
     yield from (jobs, queued, running)
+
+
+def _accounted(audit: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
+    planned = CounterMetricFamily(
+        "aioscheduler_planned", "Messages, and executions of jobs' webhooks and bots, that were to be.", labels=["kind"]
+    )
+    ended = CounterMetricFamily("aioscheduler_ended", "What became of them.", labels=["kind", "how"])
+    difference = GaugeMetricFamily(
+        "aioscheduler_audit_difference",
+        "How many of the planned neither ended nor are pending; 0, or the store lost something.",
+        labels=["kind"],
+    )
+    for kind, account in audit.items():
+        planned.add_metric([kind], account["planned"])
+        for how in HOWS:
+            ended.add_metric([kind, how], account[how])
+        difference.add_metric([kind], account["difference"])
+    yield from (planned, ended, difference)
 
 
 def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:

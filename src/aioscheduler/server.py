@@ -10,18 +10,21 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 
 from aioscheduler import __version__
-from aioscheduler.clock import SystemClock
+from aioscheduler.clock import Clock, SteeredClock, SystemClock
 from aioscheduler.config import Settings
 from aioscheduler.errors import ConfigError, Sentence
 from aioscheduler.store.connect import close, connect
 from aioscheduler.welcome import banner, find_token
+
+if TYPE_CHECKING:
+    from aioscheduler.api.connection import Clients
 
 log = structlog.get_logger(__name__)
 
@@ -34,14 +37,17 @@ _BACKLOG = 1024
 _FILES = 65_536
 
 
-async def serve(settings: Settings, say: Callable[[str], None] = print) -> int:
+async def serve(settings: Settings, say: Callable[[str], None] = print, clock: Clock | None = None) -> int:
     """Run the service until SIGTERM or SIGINT and return the exit code.
 
     The first signal drains; a second one ends the draining, and what was on the wire is attempted again later.
 
+    :param clock: the machine's own by default
     :raises ConfigError: the address, the data folder or the embedded store cannot be used
     """
-    from aioscheduler.app import build_app  # here, so that the other commands start without the engine
+    # Here, so that the other commands start without the engine.
+    from aioscheduler.api.connection import Clients
+    from aioscheduler.app import build_app
 
     signals = _Signals()
     _raise_file_limit()
@@ -52,17 +58,20 @@ async def serve(settings: Settings, say: Callable[[str], None] = print) -> int:
             stack.callback(bound.close)
         token = find_token(settings)
         redis = await open_store(settings, stack)
-        app = build_app(settings, SystemClock(), redis, api_token=token.value, embedded=settings.embedded)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            handler_cancellation=False,
-            shutdown_timeout=_CLIENTS_GRACE,
-            keepalive_timeout=_KEEPALIVE,
-        )
+        steered = SteeredClock(clock or SystemClock())
+        app = build_app(settings, steered, redis, api_token=token.value, embedded=settings.embedded)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=_CLIENTS_GRACE)
         try:
             await runner.setup()
-            await _listen(runner, sockets, settings)
+            assert runner.server is not None, "set up"
+            clients = Clients(
+                runner.server,
+                language=settings.api_language,
+                limit=settings.request_timeout_seconds,
+                keepalive=_KEEPALIVE,
+            )
+            await stack.enter_async_context(clients)
+            await _listen(runner, clients, sockets, settings)
             _spare_the_collector()
             say(banner(settings, token))
             log.info("Listening", action="started", host=settings.api_host, port=settings.api_port, version=__version__)
@@ -197,10 +206,10 @@ async def _bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-async def _listen(runner: web.AppRunner, sockets: list[socket.socket], settings: Settings) -> None:
+async def _listen(runner: web.AppRunner, clients: Clients, sockets: list[socket.socket], settings: Settings) -> None:
     try:
         for bound in sockets:
-            await web.SockSite(runner, bound, backlog=_BACKLOG).start()
+            await clients.site(runner, bound, _BACKLOG).start()
     except OSError as error:  # another process was between our bind and our listen
         raise _not_listening(settings.api_host, settings.api_port, error) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aioscheduler.metrics import Family, Snapshot
+from aioscheduler.metrics import HOWS, KINDS, Family, Snapshot
 
 EMPTY = Snapshot(
     version="1",
@@ -13,6 +13,7 @@ EMPTY = Snapshot(
     oldest_overdue_seconds=0,
     accounts=Family(),
     bots=Family(),
+    audit={kind: dict.fromkeys(("planned", *HOWS, "pending", "difference"), 0) for kind in KINDS},
     store_risks=0,
     uptime_seconds=1,
     loop_lag_seconds=0,

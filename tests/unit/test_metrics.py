@@ -11,6 +11,7 @@ from aioscheduler.domain.execution import DeadReason, ExecutionStatus, OutcomeKi
 from aioscheduler.metrics import (
     DEAD_REASONS,
     ENDS,
+    HOWS,
     LATENESS_BOUNDS_MS,
     OUTCOMES,
     SKIP_REASONS,
@@ -173,6 +174,7 @@ def test_without_the_store_only_this_process_is_exposed() -> None:
             oldest_overdue_seconds=None,
             accounts=None,
             bots=None,
+            audit=None,
         )
     )
     assert found["aioscheduler_store_up",] == 0
@@ -184,7 +186,15 @@ def test_without_the_store_only_this_process_is_exposed() -> None:
         "aioscheduler_loop_lag_seconds",
         "aioscheduler_window_entries",
         "aioscheduler_in_flight",
+        "aioscheduler_circuits_open",
+        "aioscheduler_circuits_opened_total",
     }
+
+
+def test_the_circuits_of_this_process_are_exposed() -> None:
+    found = samples(dataclasses.replace(EMPTY, circuits_open=2, circuits_opened=7))
+    assert found["aioscheduler_circuits_open",] == 2
+    assert found["aioscheduler_circuits_opened_total",] == 7
 
 
 def test_histograms_add_their_buckets_up() -> None:
@@ -259,3 +269,17 @@ def test_reasons_of_dead_letters_are_exposed_before_the_first_and_also_those_nob
     assert found["aioscheduler_dead_letters_created_total", "gone"] == 2
     assert found["aioscheduler_dead_letters_created_total", "missed_window"] == 0
     assert found["aioscheduler_dead_letters_created_total", "of_old"] == 1
+
+
+def test_the_account_is_told_by_kind_and_by_what_became_of_it() -> None:
+    account = {"planned": 21, "delivered": 1, "dead": 2, "deleted": 3, "replaced": 4, "missed": 5, "pending": 6}
+    nothing = dict.fromkeys(account, 0)
+    audit = {"message": {**account, "difference": 0}, "execution": {**nothing, "planned": 1, "difference": 1}}
+    found = samples(dataclasses.replace(EMPTY, audit=audit))
+    assert found["aioscheduler_planned_total", "message"] == 21
+    assert {how: found["aioscheduler_ended_total", how, "message"] for how in HOWS} == {
+        how: account[how] for how in HOWS
+    }
+    assert found["aioscheduler_audit_difference", "message"] == 0
+    assert found["aioscheduler_audit_difference", "execution"] == 1
+    assert ("aioscheduler_planned_total", "message") not in samples(dataclasses.replace(EMPTY, audit=None))

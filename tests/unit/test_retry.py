@@ -86,10 +86,11 @@ def test_what_a_client_writes_becomes_overrides() -> None:
         max_attempts=50, backoff_seconds=1.5, backoff_type=BackoffType.LINEAR, max_backoff_seconds=60
     )
     assert check_retry({}) == RetryOverrides()
+    assert check_retry({"maxAttempts": 5.0}) == RetryOverrides(max_attempts=5)
 
 
 BAD_MEMBERS: dict[str, list[object]] = {
-    "maxAttempts": [0, 51, -1, "5", 5.0, True, None, []],
+    "maxAttempts": [0, 51, -1, "5", 5.5, True, None, []],
     "backoffSeconds": [-1, "10", True, None, float("nan"), float("inf"), 10**9],
     "maxBackoffSeconds": [-0.1, "60", False, None, float("nan"), 10**9],
     "backoffType": ["random", "", "FIXED", None, 1, []],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
-from aiohttp import ClientError, web
+from aiohttp import ClientError, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from aioscheduler.errors import InvalidInput, PayloadTooLarge, Sentence
+from aioscheduler.api.context import CONTEXT
+from aioscheduler.errors import InvalidInput, PayloadTooLarge, RequestTimeout, Sentence
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
@@ -16,20 +18,34 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
     :raises PayloadTooLarge: longer than ``limit``; known before the first byte is read where the length is announced
     :raises InvalidInput: the body did not arrive whole
+    :raises RequestTimeout: it took longer than the setting allows
     """
     length = request.content_length
     if length is not None and length > limit:
         raise too_large(limit)
-    payload = request.content
     try:
-        # One chunk is what nearly every request has.
-        chunks = [await payload.readany()]
-        size = len(chunks[0])
-        while size <= limit and not payload.at_eof():
-            chunks.append(await payload.readany())
-            size += len(chunks[-1])
+        if request.content.is_eof():
+            return await _read(request.content, limit)
+        # Only what is not there yet has to be waited for.
+        seconds = request.app[CONTEXT].config.request_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await _read(request.content, limit)
+        except TimeoutError as error:
+            raise RequestTimeout(
+                Sentence("The body did not arrive within {seconds} s.", seconds=f"{seconds:g}")
+            ) from error
     except (HttpProcessingError, web.RequestPayloadError, ClientError, OSError) as error:
         raise InvalidInput.of("body", Sentence("did not arrive whole")) from error
+
+
+async def _read(payload: StreamReader, limit: int) -> bytes:
+    # One chunk is what nearly every request has.
+    chunks = [await payload.readany()]
+    size = len(chunks[0])
+    while size <= limit and not payload.at_eof():
+        chunks.append(await payload.readany())
+        size += len(chunks[-1])
     if size > limit:
         raise too_large(limit)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, Protocol
@@ -40,6 +40,7 @@ class ApiConfig:
     on_conflict: ConflictPolicy = ConflictPolicy.REJECT
     reject_past: bool = False
     past_tolerance: timedelta = timedelta(seconds=60)
+    request_timeout_seconds: float = 60
     rate_limit_per_second: float = 0
     inbox: Literal["true", "false", "open"] = "true"
     version: str = "0"
@@ -76,6 +77,16 @@ class EngineView(Protocol):
     @property
     def store_risks(self) -> int:
         """How many risks of loss the store had when it was looked at last; 0 before."""
+        ...
+
+    @property
+    def circuits_open(self) -> Sequence[Destination]:
+        """Which destinations it leaves alone because they fail."""
+        ...
+
+    @property
+    def circuits_opened(self) -> int:
+        """How many times it began to leave one alone."""
         ...
 
 

@@ -25,9 +25,9 @@ async def page(request: web.Request) -> web.Response:
     query = load_query(QUERY, request)
     zone, speech = context.config.zone, language(request)
     message_id, job_id = MessageId(query["messageId"]) or None, query["jobId"].lower() or None
+    found = await context.store.deliveries(query["limit"], query["cursor"], message_id, query["status"], job_id)
     if message_id is not None and job_id is not None:
         return answer({"deliveries": [], "nextCursor": None})  # an attempt is one of either
-    found = await context.store.deliveries(query["limit"], query["cursor"], message_id, query["status"], job_id)
     return answer(
         {
             "deliveries": [_shown(delivery, zone, speech) for delivery in found.items],

@@ -13,7 +13,8 @@ Web Token in its place, and bot jobs open with `X-API-Key: <API_KEY>`.
 
 **Errors** all have one shape: `detail` is a sentence for people, `error_code` is stable and meant for programs,
 `status_code` repeats the HTTP status, and `errors` lists a validation's reasons by field. A path that does not exist is
-answered 404 `NOT_FOUND`, a method that a path does not know 405 `METHOD_NOT_ALLOWED` with `Allow`.
+answered 404 `NOT_FOUND`, a method that a path does not know 405 `METHOD_NOT_ALLOWED` with `Allow`, and what is no HTTP
+400 `VALIDATION_ERROR`.
 
 **Bodies** are JSON in UTF-8, whatever their content type says. Unknown fields are ignored, and nothing is coerced:
 `"5"` is no number.
@@ -71,6 +72,11 @@ ERRORS: dict[int, tuple[str, str, dict[str, Any]]] = {
         "NotFound",
         "There is none.",
         {"detail": 'There is no message with the id "order-1042_24h".', "error_code": "MESSAGE_NOT_FOUND"},
+    ),
+    408: (
+        "RequestTimeout",
+        "The body did not arrive in time.",
+        {"detail": "The body did not arrive within 60 s.", "error_code": "REQUEST_TIMEOUT"},
     ),
     409: (
         "Conflict",
@@ -247,6 +253,13 @@ DESCRIPTIONS = {
         "`database` is the store's durable data, `redis` the connection that brings its notifications, "
         "`scheduler_service` the engine. 503 when one of them is down."
     ),
+    ("GET", "/audit"): (
+        "Says for the minutes from `from` until `to`, by when things were planned for, how many there were and what "
+        "became of each; without bounds, of all there ever was. `planned` is the sum of what follows it, and "
+        "`difference` what is missing from that: always 0, unless the store lost something.\n\n"
+        "The numbers are counted in the same atomic steps as the changes themselves. Those of single minutes are kept "
+        "for `AUDIT_TTL_DAYS`."
+    ),
     ("GET", "/metrics"): (
         "JSON, or Prometheus text when `Accept` asks for `text/plain` or `application/openmetrics-text`. Counters are "
         "the whole deployment's.\n\n"
@@ -258,6 +271,16 @@ DESCRIPTIONS = {
     ),
 }
 
+_ACCOUNTS = [
+    dict(
+        zip(
+            ("planned", "delivered", "dead", "deleted", "replaced", "missed", "pending", "difference"),
+            numbers,
+            strict=True,
+        )
+    )
+    for numbers in ((127, 110, 3, 5, 2, 1, 6, 0), (120, 104, 3, 5, 2, 0, 6, 0), (7, 6, 0, 0, 0, 1, 0, 0))
+]
 _HOOK = "https://example.com/hooks/reminders"
 _TOMORROW = "2030-04-15T02:41:45+00:00"
 
@@ -606,6 +629,7 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         "in_flight": 0,
         "window_entries": 2,
         "loop_lag_ms": 0.3,
+        "circuits_open": ["https://hooks.example.com:443"],
         "store": {
             "kind": "embedded",
             "version": "Valkey 9.1.0",
@@ -613,6 +637,14 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
             "used_memory_bytes": 2097152,
             "risks": ["A crash of the store may lose the last second."],
         },
+    },
+    ("GET", "/audit", 200): {
+        "from": "2030-04-15T02:00:00+00:00",
+        "to": "2030-04-15T03:00:00+00:00",
+        **_ACCOUNTS[0],
+        "messages": _ACCOUNTS[1],
+        "executions": _ACCOUNTS[2],
+        "timestamp": "2030-04-15T02:50:00.250+00:00",
     },
     ("GET", "/metrics", 200): {
         "timestamp": "2030-04-15T02:50:00.000Z",
@@ -650,6 +682,7 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
             "dead": 0,
             "oldest_overdue_seconds": 0.0,
         },
+        "audit": {"messages": _ACCOUNTS[1], "executions": _ACCOUNTS[2]},
         "bot_jobs": {
             "total": 3,
             "enabled": 2,

@@ -373,4 +373,21 @@ PORTUGUESE = {
         "deve ser um texto, um número, true ou false, ou uma lista destes"
     ),
     "cannot be changed": "não pode ser alterado",
+    "The body did not arrive within {seconds} s.": "O corpo não chegou em {seconds} s.",
+    "must be later than {name}": "deve ser posterior a {name}",
+    "The write may stand, but not yet on the disks it has to be on. Try again in a moment.": (
+        "A gravação pode estar feita, mas ainda não nos discos em que tem de estar. Tente novamente em instantes."
+    ),
+    "The store cannot put writes on the disks they have to be on, so it takes none now.": (
+        "O armazenamento não consegue pôr as gravações nos discos em que têm de estar e por isso não aceita nenhuma "
+        "agora."
+    ),
+    "The write may stand, but too few replicas of the store have it ({replicas} needed). Try again in a moment.": (
+        "A gravação pode estar feita, mas poucas réplicas do armazenamento já a têm (são necessárias "
+        "{replicas}). Tente novamente em instantes."
+    ),
+    "Too few of the store's replicas keep up ({replicas} needed), so it takes no writes now. Try again later.": (
+        "Poucas réplicas do armazenamento estão em dia (são necessárias {replicas}), por isso ele não aceita "
+        "gravações agora. Tente novamente mais tarde."
+    ),
 }

@@ -31,6 +31,7 @@ from aioscheduler.errors import (
     NotFound,
     PayloadTooLarge,
     RateLimited,
+    RequestTimeout,
     Sentence,
     StoreUnavailable,
 )
@@ -133,7 +134,7 @@ def _refusal(
             response.headers[hdrs.RETRY_AFTER] = str(error.retry_after)
         case StoreUnavailable():
             response.headers[hdrs.RETRY_AFTER] = "1"
-        case PayloadTooLarge():
+        case PayloadTooLarge() | RequestTimeout():
             # What is still to come of the body is not worth reading.
             response.force_close()
         case _ if status >= 500:

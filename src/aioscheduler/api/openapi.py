@@ -154,7 +154,9 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _statuses(route: Route) -> list[int]:
     always = _ANYWHERE if route.access is Access.OPEN else _ANYWHERE + _WITH_CREDENTIALS
-    return sorted({*route.responses, *route.errors, *always})
+    # Whoever sends a body can also send it too slowly.
+    slow = (408,) if 413 in route.errors else ()
+    return sorted({*route.responses, *route.errors, *always, *slow})
 
 
 def _examples(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,6 +199,9 @@ def _complete(made: dict[str, Any]) -> None:
             "$ref": f"#/components/schemas/{described}",
             "description": members[member]["description"],
         }
+    for name in ("Message", "MessageBody"):
+        schemas[name]["oneOf"] = [{"required": ["scheduleTo"]}, {"required": ["delay"]}]
+    schemas["Replay"]["not"] = {"required": ["scheduleTo", "delay"]}
     for schema in schemas.values():
         # What marshmallow would refuse to load; in an answer it would forbid us ever to add a member.
         schema.pop("additionalProperties", None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
+from aioscheduler.api.audit import shown
 from aioscheduler.api.auth import principal
 from aioscheduler.api.context import CONTEXT, Context
 from aioscheduler.api.health import Census
@@ -28,6 +29,8 @@ from aioscheduler.metrics import (
 )
 from aioscheduler.store.base import Counts
 
+#: How many open circuits health names.
+_MOST_CIRCUITS: Final = 100
 _TEXT_TYPES = ("text/plain", "application/openmetrics-text")
 
 
@@ -69,6 +72,7 @@ async def detailed_health(request: web.Request) -> web.Response:
             "in_flight": engine.in_flight,
             "window_entries": engine.window_size,
             "loop_lag_ms": round(engine.loop_lag_seconds * 1000, 3),
+            "circuits_open": engine.circuits_open[:_MOST_CIRCUITS],
             "store": None
             if report is None
             else {
@@ -134,8 +138,12 @@ async def metrics(request: web.Request) -> web.Response:
     told = {"timestamp": rfc3339_ms(context.clock.now())}
     if accounts is not None:
         return answer(told | _recurring(await _sum(context, accounts)))
-    counters, counts, family, bots = await asyncio.gather(
-        context.store.counters(), context.store.counts(), _family(context, None), _family(context, BOTS)
+    counters, counts, family, bots, audit = await asyncio.gather(
+        context.store.counters(),
+        context.store.counts(),
+        _family(context, None),
+        _family(context, BOTS),
+        context.store.audit(),
     )
     return answer(
         told
@@ -149,6 +157,7 @@ async def metrics(request: web.Request) -> web.Response:
                 "oldest_overdue_seconds": _overdue_seconds(context, counts),
             },
             "bot_jobs": {**jobs_summary(bots), "runs": bot_runs_summary(bots)},
+            "audit": {"messages": shown(audit.messages), "executions": shown(audit.executions)},
         }
     )
 
@@ -180,11 +189,15 @@ async def _family(context: Context, owner: Owner | None) -> Family:
 
 async def _snapshot(context: Context) -> Snapshot:
     engine = context.engine
-    counters, counts, accounts, bots = None, None, None, None
+    counters, counts, accounts, bots, audit = None, None, None, None, None
     # A scraper learns more from store_up 0 than from an error.
     with suppress(StoreUnavailable):
-        counters, counts, accounts, bots = await asyncio.gather(
-            context.store.counters(), context.store.counts(), _family(context, None), _family(context, BOTS)
+        counters, counts, accounts, bots, audit = await asyncio.gather(
+            context.store.counters(),
+            context.store.counts(),
+            _family(context, None),
+            _family(context, BOTS),
+            context.store.audit(),
         )
     return Snapshot(
         version=context.config.version,
@@ -195,11 +208,14 @@ async def _snapshot(context: Context) -> Snapshot:
         oldest_overdue_seconds=None if counts is None else _overdue_seconds(context, counts),
         accounts=accounts,
         bots=bots,
+        audit=None if audit is None else {"message": shown(audit.messages), "execution": shown(audit.executions)},
         store_risks=engine.store_risks,
         uptime_seconds=context.clock.monotonic() - context.started_at,
         loop_lag_seconds=engine.loop_lag_seconds,
         window_entries=engine.window_size,
         in_flight=engine.in_flight,
+        circuits_open=len(engine.circuits_open),
+        circuits_opened=engine.circuits_opened,
     )
 
 

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 from marshmallow import Schema
 
 from aioscheduler.api import (
+    audit,
     bots,
     dead_letters,
     deliveries,
@@ -500,6 +501,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="operations",
         access=Access.OPEN,
         responses={200: ops_shapes.SchedulerHealthSchema, 503: ops_shapes.SchedulerHealthSchema},
+    ),
+    Route(
+        method="GET",
+        path="/audit",
+        handler=audit.audit,
+        summary="Account for what was planned",
+        tag="operations",
+        query=queries.AuditQuery,
+        responses={200: ops_shapes.AuditSchema},
+        errors=(422,),
     ),
     Route(
         method="GET",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -25,6 +25,7 @@ from aioscheduler.bots.birthday import Birthday
 from aioscheduler.bots.visitor import Visitor
 from aioscheduler.domain.execution import DeadReason, ExecutionStatus, Outcome, OutcomeKind
 from aioscheduler.domain.message import MessageId
+from aioscheduler.domain.target import Destination
 from aioscheduler.engine.guard import Guard
 from aioscheduler.store.base import Decision, Settlement, Store
 from aioscheduler.store.recurring import ExecutionSettlement
@@ -48,6 +49,8 @@ class FakeEngine:
     window_size: int = 0
     loop_lag_seconds: float = 0.0
     store_risks: int = 0
+    circuits_open: Sequence[Destination] = ()
+    circuits_opened: int = 0
 
 
 class Api:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -25,6 +25,7 @@ from aioscheduler.api.openapi import document
 from aioscheduler.api.routes import ROUTES, add_routes
 from aioscheduler.bots.birthday import Birthday
 from aioscheduler.bots.visitor import Visitor
+from aioscheduler.domain.target import Destination
 from aioscheduler.engine.guard import Guard
 from aioscheduler.store.redis import RedisStore
 from tests.support.clock import FakeClock
@@ -174,6 +175,8 @@ class StillEngine:
     window_size: int = 0
     loop_lag_seconds: float = 0.0
     store_risks: int = 0
+    circuits_open: Sequence[Destination] = ()
+    circuits_opened: int = 0
 
 
 @pytest.fixture

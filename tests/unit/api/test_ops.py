@@ -201,7 +201,7 @@ async def test_metrics_tell_of_all_accounts_and_of_the_bots_apart(api: Api) -> N
     api.context.jobs = jobs
     status, answer = await api.call("GET", "/metrics")
     assert status == 200
-    assert answer.keys() == {"timestamp", "jobs", "executions", "messages", "bot_jobs"}
+    assert answer.keys() == {"timestamp", "jobs", "executions", "messages", "bot_jobs", "audit"}
     assert answer["jobs"] == {"total": 40, "enabled": 30, "disabled": 10}
     assert answer["executions"] == {
         "total": 201,

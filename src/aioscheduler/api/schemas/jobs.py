@@ -16,6 +16,7 @@ from aioscheduler.api.schemas.base import (
     Site,
     SiteSchema,
 )
+from aioscheduler.api.schemas.messages import HEADERS_SHAPE
 from aioscheduler.api.schemas.query import MAX_LIMIT, check_flag
 from aioscheduler.domain.execution import ExecutionStatus, SkipReason
 from aioscheduler.domain.job import (
@@ -30,7 +31,13 @@ from aioscheduler.domain.job import (
     check_account,
     check_name,
 )
-from aioscheduler.domain.message import MAX_TIMEOUT_SECONDS, MIN_TIMEOUT_SECONDS, check_misfire_grace, check_timeout
+from aioscheduler.domain.message import (
+    MAX_MISFIRE_GRACE_SECONDS,
+    MAX_TIMEOUT_SECONDS,
+    MIN_TIMEOUT_SECONDS,
+    check_misfire_grace,
+    check_timeout,
+)
 from aioscheduler.domain.retry import MAX_ATTEMPTS, MAX_BACKOFF_SECONDS, BackoffType, RetryPolicy, check_retry
 from aioscheduler.domain.target import Destination, check_headers
 from aioscheduler.domain.template import MAX_TEMPLATE_LENGTH, compile_template
@@ -38,6 +45,7 @@ from aioscheduler.errors import InvalidInput, Sentence
 
 DEFAULT_TIMEZONE = "UTC"
 DEFAULT_LIMIT = 100
+MAX_SKIP = 999_999_999
 DEFAULT_PREVIEWS, MAX_PREVIEWS = 5, 100
 DEFAULT_TIMEOUT_SECONDS = 30
 MAX_QUERY_PARAMS = 64
@@ -66,6 +74,8 @@ def check_description(value: Any, name: str, site: Site) -> str | None:
 
 
 def _whole(value: Any, name: str, least: int, most: int) -> int:
+    if isinstance(value, float) and value.is_integer():  # JSON has one kind of number
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidInput.of(name, Sentence("must be a whole number from {min} to {max}", min=least, max=most))
     return value
@@ -255,7 +265,12 @@ class RunsSchema(SiteSchema):
     misfire_grace_seconds = CheckedNumber(
         lambda value, name, site: check_misfire_grace(value, name),
         attribute="misfire_grace",
-        metadata={"description": "Later than this, a run is skipped.", "minimum": 0, "default": 3600},
+        metadata={
+            "description": "Later than this, a run is skipped.",
+            "minimum": 0,
+            "maximum": MAX_MISFIRE_GRACE_SECONDS,
+            "default": 3600,
+        },
     )
 
 
@@ -318,7 +333,7 @@ class WebhookUpdateSchema(SiteSchema):
         metadata={
             "description": "Headers of the request; `null` for none.",
             "type": ["object", "null"],
-            "additionalProperties": {"type": "string"},
+            **HEADERS_SHAPE,
         },
     )
     query_params = CheckedObject(
@@ -328,6 +343,10 @@ class WebhookUpdateSchema(SiteSchema):
             "none.",
             "type": ["object", "null"],
             "maxProperties": MAX_QUERY_PARAMS,
+            "additionalProperties": {
+                "type": ["string", "number", "boolean", "array"],
+                "items": {"type": ["string", "number", "boolean"]},
+            },
         },
     )
     body_template = CheckedString(
@@ -366,9 +385,9 @@ class SliceQuery(SiteSchema):
     """Part of a list."""
 
     skip = CheckedInteger(
-        lambda value, name, site: check_number(value, name, 0, 999_999_999),
+        lambda value, name, site: check_number(value, name, 0, MAX_SKIP),
         load_default=0,
-        metadata={"description": "How many to leave out from the beginning.", "minimum": 0},
+        metadata={"description": "How many to leave out from the beginning.", "minimum": 0, "maximum": MAX_SKIP},
     )
     limit = CheckedInteger(
         lambda value, name, site: check_number(value, name, 1, MAX_LIMIT),

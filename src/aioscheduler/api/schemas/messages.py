@@ -15,9 +15,10 @@ from aioscheduler.api.schemas.base import (
     SiteSchema,
 )
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
-from aioscheduler.domain.instant import parse_delay, parse_instant
+from aioscheduler.domain.instant import MAX_DELAY_SECONDS, parse_delay, parse_instant
 from aioscheduler.domain.message import (
     MAX_ID_LENGTH,
+    MAX_MISFIRE_GRACE_SECONDS,
     MAX_TIMEOUT_SECONDS,
     MIN_TIMEOUT_SECONDS,
     ConflictPolicy,
@@ -27,10 +28,25 @@ from aioscheduler.domain.message import (
     check_timeout,
 )
 from aioscheduler.domain.retry import MAX_ATTEMPTS, MAX_BACKOFF_SECONDS, BackoffType, check_retry
-from aioscheduler.domain.target import MAX_URL_LENGTH, METHODS, Destination, check_headers, check_method
+from aioscheduler.domain.target import (
+    MAX_HEADER_VALUE,
+    MAX_HEADERS,
+    MAX_URL_LENGTH,
+    METHODS,
+    Destination,
+    check_headers,
+    check_method,
+)
 from aioscheduler.errors import InvalidInput, Sentence
 
 MAX_BATCH = 1000
+ID_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+#: What it can say of headers.
+HEADERS_SHAPE: dict[str, Any] = {
+    "maxProperties": MAX_HEADERS,
+    "propertyNames": {"pattern": r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$"},
+    "additionalProperties": {"type": "string", "maxLength": MAX_HEADER_VALUE},
+}
 _STATUSES = "One of " + ", ".join(f"`{status.value}`" for status in MessageStatus) + "."
 
 
@@ -63,6 +79,9 @@ def _delay() -> CheckedValue:
         metadata={
             "description": "From now: a text with a unit, an ISO 8601 duration, or a number of seconds.",
             "type": ["string", "number"],
+            "maxLength": 64,
+            "minimum": 0,
+            "maximum": MAX_DELAY_SECONDS,
             "examples": ["90s", "PT1H30M", 5],
         },
     )
@@ -105,7 +124,7 @@ class MessageBodySchema(SiteSchema):
         lambda value, name, site: check_headers(value, name),
         metadata={
             "description": "Headers of the request to the webhook.",
-            "additionalProperties": {"type": "string"},
+            **HEADERS_SHAPE,
         },
     )
     timeoutSeconds = CheckedNumber(
@@ -122,7 +141,11 @@ class MessageBodySchema(SiteSchema):
     )
     misfireGraceSeconds = CheckedNumber(
         lambda value, name, site: check_misfire_grace(value, name),
-        metadata={"description": "Later than this, and it is not sent but a dead letter.", "minimum": 0},
+        metadata={
+            "description": "Later than this, and it is not sent but a dead letter.",
+            "minimum": 0,
+            "maximum": MAX_MISFIRE_GRACE_SECONDS,
+        },
     )
 
 
@@ -133,6 +156,7 @@ class MessageSchema(MessageBodySchema):
         lambda value, name, site: check_id(value, name),
         metadata={
             "description": "Any text without control characters; made by the service where absent.",
+            "pattern": ID_PATTERN,
             "minLength": 1,
             "maxLength": MAX_ID_LENGTH,
         },

@@ -52,6 +52,11 @@ class DetailedHealthSchema(Schema):
     in_flight = fields.Integer(required=True)
     window_entries = fields.Integer(required=True)
     loop_lag_ms = fields.Float(required=True)
+    circuits_open = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Destinations this process leaves alone because they fail, 100 at most."},
+    )
     store = fields.Nested(StoreSchema, required=True, allow_none=True)
 
 
@@ -124,6 +129,33 @@ class BotJobMetricsSchema(JobMetricsSchema):
     runs = fields.Nested(BotRunMetricsSchema, required=True)
 
 
+_KINDS = {
+    "planned": "What was to happen: `delivered` + `dead` + `deleted` + `replaced` + `missed` + `pending`.",
+    "delivered": "Answered with 2xx.",
+    "dead": "Given up; what was missed is not among these.",
+    "deleted": "By clients, with their job, or by others from the store.",
+    "replaced": "By a later version under the same id.",
+    "missed": "Not attempted: too late for it, or a run of a job that found as many going on as there may be.",
+    "pending": "Not ended yet.",
+    "difference": "What nobody can account for: 0, or the store lost something.",
+}
+
+
+def _account() -> dict[str, fields.Integer]:
+    return {name: fields.Integer(required=True, metadata={"description": text}) for name, text in _KINDS.items()}
+
+
+#: One account: of messages, or of executions.
+AccountSchema = Schema.from_dict(dict(_account()), name="AccountSchema")
+
+
+class AuditMetricsSchema(Schema):
+    """The account of all there ever was; ``GET /audit`` tells it for any time."""
+
+    messages = fields.Nested(AccountSchema, required=True)
+    executions = fields.Nested(AccountSchema, required=True)
+
+
 class MetricsSchema(Schema):
     """``GET /metrics`` as JSON. With an account's token it has ``jobs`` and ``executions`` of its accounts only."""
 
@@ -132,6 +164,18 @@ class MetricsSchema(Schema):
     executions = fields.Nested(ExecutionMetricsSchema, required=True)
     messages = fields.Nested(MessageMetricsSchema, metadata={"description": "Not for accounts."})
     bot_jobs = fields.Nested(BotJobMetricsSchema, metadata={"description": "Not for accounts."})
+    audit = fields.Nested(AuditMetricsSchema, metadata={"description": "Not for accounts."})
+
+
+class AuditSchema(Schema.from_dict(dict(_account()), name="Sums")):  # type: ignore[misc]  # made from a table
+    """``GET /audit``: of all together, of messages, and of executions (one for each webhook of each run)."""
+
+    # "from" is a word of the language.
+    locals()["from"] = fields.DateTime(required=True, allow_none=True)
+    to = fields.DateTime(required=True, allow_none=True)
+    messages = fields.Nested(AccountSchema, required=True)
+    executions = fields.Nested(AccountSchema, required=True)
+    timestamp = fields.DateTime(required=True)
 
 
 class InboxRequestSchema(Schema):

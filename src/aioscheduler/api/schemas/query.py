@@ -14,6 +14,7 @@ from aioscheduler.errors import InvalidInput, Sentence
 MAX_LIMIT = 1000
 #: Longer than any cursor of ours.
 MAX_CURSOR_LENGTH = 8192
+_MAX_INSTANT_LENGTH = 64
 
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -89,7 +90,13 @@ def _limit() -> CheckedInteger:
 
 def _cursor() -> CheckedString:
     return CheckedString(
-        check_cursor, load_default=None, metadata={"description": "`nextCursor` of the page before.", "maxLength": 8192}
+        check_cursor,
+        load_default=None,
+        metadata={
+            "description": "`nextCursor` of the page before.",
+            "pattern": "^[A-Za-z0-9_-]*$",
+            "maxLength": MAX_CURSOR_LENGTH,
+        },
     )
 
 
@@ -157,6 +164,29 @@ class ReplayAllQuery(SiteSchema):
     prefix = _filter("How the id begins, matched literally.")
     reason = _reason()
     all = CheckedFlag(check_flag, load_default=False, metadata={"description": "Replay every dead letter there is."})
+
+
+def check_bound(value: Any, name: str, site: Site) -> str:
+    """Return the text of an instant; what it means depends on the zone, which the handler knows."""
+    if len(value) > _MAX_INSTANT_LENGTH:
+        raise InvalidInput.of(name, Sentence("must have at most {max} characters", max=_MAX_INSTANT_LENGTH))
+    return str(value)
+
+
+def _bound(description: str) -> CheckedString:
+    return CheckedString(
+        check_bound,
+        load_default="",
+        metadata={"description": f"{description} An instant in ISO 8601, or a day.", "maxLength": _MAX_INSTANT_LENGTH},
+    )
+
+
+class AuditQuery(SiteSchema):
+    """``GET /audit``"""
+
+    # "from" is a word of the language.
+    locals()["from"] = _bound("Only what was planned for this minute or later.")
+    to = _bound("Only what was planned before this; a minute that is begun counts whole.")
 
 
 class DeliveriesQuery(PageQuery):

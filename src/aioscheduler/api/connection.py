@@ -1,0 +1,207 @@
+"""Connections of clients: what is no HTTP is refused in our own shape, and nobody holds one for long by being slow."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, Self, cast
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError
+
+from aioscheduler.api.i18n import Language
+from aioscheduler.api.problems import internal_problem, problem
+from aioscheduler.api.respond import answer
+from aioscheduler.errors import InvalidInput, Sentence
+
+log = structlog.get_logger(__name__)
+
+#: Bytes. A search for two texts of 512 characters each, percent-encoded, fits into the request's first line.
+MAX_LINE: Final = 32 * 1024
+#: Bytes of a head that comes in pieces; it is held in memory meanwhile.
+MAX_HEAD: Final = 128 * 1024
+#: Seconds that are spent on reading what nobody wants, so that the client gets to read why.
+_LINGER: Final = 2.0
+#: Connections that are looked at before others get a turn of the loop.
+_TURN: Final = 500
+#: What the library adds to a reason: the client's own bytes.
+_QUOTED = re.compile(r":?\s*(\n|: ).*", re.DOTALL)
+
+
+class Connection(web.RequestHandler):
+    """One connection, with what the library lacks: answers in JSON, and marks for :class:`Clients` to judge by."""
+
+    __slots__ = ("_head_bytes", "_head_since", "_language", "_slow_since", "_wire")
+
+    def __init__(self, manager: web.Server, *, language: Language, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._language: Language = language
+        self._wire: asyncio.Transport | None = None
+        self._head_since: float | None = None
+        self._head_bytes = 0
+        self._slow_since: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._head_since = None
+        elif self._waiter is not None and data:
+            # Between two requests, and no head is complete: this is part of one.
+            if self._head_since is None:
+                self._head_since, self._head_bytes = self._loop.time(), 0
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                self.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._slow_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._slow_since = None
+
+    def is_late(self, now: float, limit: float) -> bool:
+        """Say whether the client has taken more than ``limit`` seconds over a head, or over taking what we sent.
+
+        :param now: the loop's time
+        """
+        if self._slow_since is None and self._wire is not None and self._wire.is_closing():
+            # Closed on our side, yet still there: the client does not take the rest.
+            self._slow_since = now
+        return any(since is not None and now - since > limit for since in (self._head_since, self._slow_since))
+
+    def abort(self) -> None:
+        """Close at once. May come twice."""
+        self.force_close()
+        if self._wire is not None:
+            self._wire.abort()
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        error = kw.get("exc_info")
+        if isinstance(error, web.RequestPayloadError | HttpProcessingError):
+            # Whoever sends a body that is none should not fill the log with our tracebacks.
+            log.info("a body broke off", action="request_malformed", error=type(error).__name__)
+        else:
+            super().log_exception(*args, **kw)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what never reached a handler: it is no HTTP, or is more than the parser takes."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer is on its way, so there cannot be another")
+        if isinstance(exc, HttpProcessingError):
+            log.info("what came was no HTTP", action="request_malformed", error=type(exc).__name__)
+            reason = "Invalid URL" if isinstance(exc, InvalidURLError) else _QUOTED.sub("", exc.message).strip(" .")
+            refusal = InvalidInput({}, Sentence("The request was refused: {reason}.", reason=reason or "no HTTP"))
+            response = answer(problem(refusal, 400, self._language), 400)
+        else:
+            log.error("a request failed", action="request_failed", route="none", exc_info=exc)
+            response = answer(internal_problem(self._language), 500)
+        response.force_close()
+        return response
+
+
+class Clients:
+    """All connections of one server; as a context manager it closes those whose clients are too slow.
+
+    :param limit: seconds a client may take to send a request's head, and to take an answer
+    :param keepalive: seconds after which an idle connection is closed
+    """
+
+    def __init__(self, server: web.Server, *, language: Language, limit: float, keepalive: float) -> None:
+        self._server = server
+        server.request_handler = _outermost(server.request_handler, language)
+        self._language = language
+        self._limit = limit
+        self._keepalive = keepalive
+
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self._watch(), name="watch clients")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._watching
+
+    def site(self, runner: web.BaseRunner, listener: socket.socket, backlog: int) -> web.BaseSite:
+        """Return what accepts connections on a socket, once it is started."""
+        return _Site(runner, listener, self._connect, backlog=backlog)
+
+    def _connect(self) -> Connection:
+        return Connection(
+            self._server,
+            loop=asyncio.get_running_loop(),
+            language=self._language,
+            access_log=None,
+            keepalive_timeout=self._keepalive,
+            lingering_time=_LINGER,
+            max_line_size=MAX_LINE,
+        )
+
+    async def _watch(self) -> None:
+        # One look at all of them is cheaper than a timer for each.
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._limit / 4)
+            cut_off = 0
+            for number, connection in enumerate(self._server.connections, 1):
+                if isinstance(connection, Connection) and connection.is_late(loop.time(), self._limit):
+                    connection.abort()
+                    cut_off += 1
+                if number % _TURN == 0:
+                    await asyncio.sleep(0)
+            if cut_off:
+                log.info("clients were too slow", action="clients_too_slow", connections=cut_off)
+
+
+class _Site(web.BaseSite):
+    """Listens on a socket; ``connect`` makes the protocol of each connection."""
+
+    def __init__(
+        self, runner: web.BaseRunner, listener: socket.socket, connect: Callable[[], Connection], *, backlog: int
+    ) -> None:
+        super().__init__(runner, backlog=backlog)
+        self._listener = listener
+        self._connect = connect
+
+    @property
+    def name(self) -> str:
+        return str(self._listener.getsockname())
+
+    async def start(self) -> None:
+        await super().start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connect, sock=self._listener, backlog=self._backlog)
+
+
+def _outermost(
+    handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], language: Language
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """Return ``handle`` with JSON for what the library refuses before any middleware has its turn."""
+
+    async def handled(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await handle(request)
+        except web.HTTPRedirection:
+            raise
+        except web.HTTPException as error:
+            refusal = InvalidInput({}, Sentence("The request was refused: {reason}.", reason=error.reason))
+            return answer(problem(refusal, error.status, language), error.status)
+
+    return handled
