@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test lint format bench docs clean
+.PHONY: help run check test soak lint format bench docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ check: $(VENV)/.installed ## Say whether the settings and the store are right
 
 test: $(VENV)/.installed-test ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.installed ## Verify every promise for ten minutes, under all faults
+	$(BIN)/python -m aioscheduler verify --seconds 600 $(ARGS)
 
 lint: $(VENV)/.installed-test ## Check style and types
 	$(BIN)/ruff check

@@ -22,6 +22,8 @@ commands:
   serve      run the service (what happens without a command)
   check      say whether the settings and the store are right, and what is at risk
   openapi    print the OpenAPI document
+  verify     run replicas under load and faults, and check what is promised;
+             `aioscheduler verify --help` has its options
 """
 _EPILOG = """\
 Settings come from the environment and, where it is silent, from the file .env in
@@ -41,7 +43,12 @@ be used, or the draining was cut short; 2 a setting or an argument is wrong
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["verify"]:
+        from aioscheduler.verify.command import main as verify  # has options of its own
+
+        return verify(given[1:])
+    options = _parser().parse_args(given)
     if options.command == "openapi":
         return _print_openapi()
     try:

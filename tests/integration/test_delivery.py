@@ -630,6 +630,29 @@ async def test_nothing_leaves_when_the_process_stood_still_since_the_claim(recei
     await deliverer.stop()
 
 
+async def test_nothing_leaves_either_when_it_stood_still_after_the_head_was_ready(receiver: Receiver) -> None:
+    class Stalling(FakeClock):
+        """Stands still right after the request's time was taken."""
+
+        readings = 0
+
+        def now(self) -> datetime:
+            now = super().now()
+            self.readings += 1
+            if self.readings == 2:
+                self.move(STILL_SECONDS + 0.1)
+            return now
+
+    clock = Stalling()
+    deliverer = make(clock=clock, pulse=Pulse(clock))
+    await deliverer.start()
+    with pytest.raises(NotSent):
+        await deliverer.attempt(ask(receiver.url(), asked_at=clock.monotonic()))
+    assert (await deliverer.attempt(ask(receiver.url(), asked_at=clock.monotonic()))).response_code == 200
+    assert len(receiver.requests) == 1
+    await deliverer.stop()
+
+
 async def test_a_time_limit_that_passed_meanwhile_is_no_failure_of_the_receiver() -> None:
     clock = FakeClock()
 

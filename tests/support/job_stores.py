@@ -249,6 +249,17 @@ class JobAudits(JobSuite):
         assert await store.retry_execution(ended, again(ended, clock.now()), clock.now()) is Retried.QUEUED
         assert await self.of_minute(store, 0) == {"planned": 2, "dead": 1, "pending": 1}
 
+    async def test_a_lease_holds_until_it_is_settled_or_its_job_deleted(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        of, _ = await self.create(store, webhooks=2)
+        leased = await store.claim_executions(refs(await self.start(store, clock, of.id)), clock.now())
+        assert await store.executions_still_leased(leased) == [True, True]
+        await self.settle(store, succeeded(leased[0]))
+        assert await store.executions_still_leased(leased) == [False, True]
+        await store.delete_job(of)
+        assert await store.executions_still_leased(leased) == [False, False]
+
     async def test_one_that_is_put_off_is_late_since_the_first_time(self, store: RedisStore, clock: FakeClock) -> None:
         of, _ = await self.create(store)
         ref = refs(await self.start(store, clock, of.id))[0]

@@ -513,6 +513,19 @@ class Leases(StoreSuite):
             keys.heartbeat("one"),
         }
 
+    async def test_a_lease_holds_until_its_message_is_settled_deleted_or_replaced(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        await self.put(store, "kept", "settled", "deleted", "replaced", "retried")
+        leased = await store.claim(ids("kept", "settled", "deleted", "replaced", "retried"), clock.now())
+        assert await store.still_leased(leased) == [True] * 5
+        await store.settle(done(leased[1]))
+        await store.cancel(ids("deleted"))
+        await store.schedule(message("replaced"), ConflictPolicy.REPLACE, START)
+        await store.settle(retry(leased[4], after=0))
+        assert len(await store.claim(ids("replaced", "retried"), clock.now())) == 2
+        assert await store.still_leased(leased) == [True, False, False, False, False]
+
     async def test_a_settle_with_another_lease_changes_nothing(self, store: RedisStore, clock: FakeClock) -> None:
         await self.put(store, "m")
         claimed = await self.lease(store, clock)

@@ -38,7 +38,8 @@ ALLOWED |= {
     "welcome": LEAVES | {"config"},
     "server": _ALL | {"welcome"},
     "check": _ALL | {"server"},
-    "cli": _ALL | {"server", "check"},
+    "verify": _ALL | {"server"},
+    "cli": _ALL | {"server", "check", "verify"},
     "__main__": {"cli"},
 }
 

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 import aiohttp
 import structlog
 from aiohttp import hdrs
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from multidict import CIMultiDict, istr
 from yarl import URL
 
@@ -387,6 +387,16 @@ class _WireRequest(aiohttp.ClientRequest):
             raise NotSent
         progress.sent_at = progress.clock.now()
         return await super().send(conn)
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: aiohttp.connector.Connection, content_length: int | None = None
+    ) -> None:
+        """Write the request. Its head has waited for this, and before Python 3.12 that is a turn of the loop later."""
+        if _progress.get().stood_still():
+            assert conn.protocol is not None, "connected"
+            conn.protocol.set_exception(NotSent())
+            return
+        await super().write_bytes(writer, conn, content_length)
 
 
 class _Resolver(AbstractResolver):

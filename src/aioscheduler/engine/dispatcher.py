@@ -6,10 +6,10 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, TypeVar, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 import structlog
 
@@ -37,12 +37,16 @@ from aioscheduler.store.recurring import (
 log = structlog.get_logger(__name__)
 
 S = TypeVar("S", Settlement, ExecutionSettlement)
+C = TypeVar("C", Claimed, ClaimedExecution)
 
 #: How many messages one claim asks for: at first, and at most.
 FIRST_CLAIM: Final = 4
 CLAIM_LIMIT: Final = 200
 #: How many destinations are looked up at once.
 LOOKUP_LIMIT: Final = 500
+#: A claim whose answer took longer than this, in seconds, is asked for again: a client may have deleted or replaced
+#: what it is about, and have his answer.
+SLOW_CLAIM: Final = 0.2
 #: A claim whose answer took longer, in seconds, is given back unused: by now others may take us for dead.
 STALE_CLAIM: Final = 1.5
 _SETTLE_BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -122,7 +126,9 @@ class Dispatcher:
         asked = self._clock.monotonic()
         messages = [entry_id for entry_id, _ in taken if isinstance(entry_id, str)]
         executions = [entry_id for entry_id, _ in taken if isinstance(entry_id, ExecutionRef)]
-        claims = [self._claim(messages)] if messages else []
+        claims: list[Coroutine[Any, Any, tuple[Sequence[Claimed | ClaimedExecution], Sequence[bool]]]] = []
+        if messages:
+            claims.append(self._claim(messages))
         if executions:
             claims.append(self._claim_executions(executions))
         try:
@@ -135,19 +141,39 @@ class Dispatcher:
             if isinstance(answer, BaseException):
                 failure = failure or answer
             else:
-                for lease in answer:
-                    self._begin(lease, stale)
+                for lease, good in zip(*answer, strict=True):
+                    self._begin(lease, stale or not good)
         if failure is not None:
             for entry_id, destination in taken:
                 self.slots.enqueue(entry_id, destination)
             raise failure
         return True
 
-    async def _claim(self, ids: Sequence[MessageId]) -> Sequence[Claimed | ClaimedExecution]:
-        return await self._store.claim(ids, self._clock.now())
+    async def _claim(self, ids: Sequence[MessageId]) -> tuple[Sequence[Claimed], Sequence[bool]]:
+        asked = self._clock.monotonic()
+        claimed = await self._store.claim(ids, self._clock.now())
+        return claimed, await self._sure(claimed, asked, self._store.still_leased)
 
-    async def _claim_executions(self, refs: Sequence[ExecutionRef]) -> Sequence[Claimed | ClaimedExecution]:
-        return await self._store.claim_executions(refs, self._clock.now())
+    async def _claim_executions(
+        self, refs: Sequence[ExecutionRef]
+    ) -> tuple[Sequence[ClaimedExecution], Sequence[bool]]:
+        asked = self._clock.monotonic()
+        claimed = await self._store.claim_executions(refs, self._clock.now())
+        return claimed, await self._sure(claimed, asked, self._store.executions_still_leased)
+
+    async def _sure(
+        self, claimed: Sequence[C], asked: float, ask: Callable[[Sequence[C]], Awaitable[Sequence[bool]]]
+    ) -> Sequence[bool]:
+        """Say which leases are good to begin with, after a claim that was asked for at ``asked``."""
+        answered = self._clock.monotonic()
+        if answered - asked <= SLOW_CLAIM or not claimed:
+            return [True] * len(claimed)
+        try:
+            held = await ask(claimed)
+        except StoreUnavailable:
+            held = ()
+        quick = self._clock.monotonic() - answered <= SLOW_CLAIM
+        return held if held and quick else [False] * len(claimed)
 
     async def _look_up(self) -> None:
         entries = list(self._unknown)[:LOOKUP_LIMIT]

@@ -9,8 +9,8 @@ from aioscheduler.clock import Clock
 
 #: How often the process feels its pulse, and what gap between two beats counts as standing still, in seconds. Others
 #: take it for dead only after several times as long.
-BEAT_SECONDS: Final = 0.1
-STILL_SECONDS: Final = 0.5
+BEAT_SECONDS: Final = 0.05
+STILL_SECONDS: Final = 0.25
 
 
 class Pulse:

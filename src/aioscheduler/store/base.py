@@ -377,6 +377,10 @@ class Store(Protocol):
         """Lease those of the messages that are due by ``now`` and not leased, in one atomic step."""
         ...
 
+    async def still_leased(self, claimed: Sequence[Claimed]) -> Sequence[bool]:
+        """Say of each lease whether it still holds: neither deleted nor replaced nor given back."""
+        ...
+
     async def settle(self, settlement: Settlement) -> Settled:
         """End a lease. Repeating it gives ``LOST``."""
         ...

@@ -141,6 +141,10 @@ class Leases(Outside):
             planned_ms=int(float(due)) if state.planned_ms is None else state.planned_ms,
         )
 
+    async def still_leased(self, claimed: Sequence[Claimed]) -> Sequence[bool]:
+        leases = await self._command("HMGET", keys.LEASED, *(each.message.id for each in claimed))
+        return [lease == each.lease.encode() for lease, each in zip(leases, claimed, strict=True)]
+
     async def settle(self, settlement: Settlement) -> Settled:
         held = (settlement.claimed.message.id, settlement.claimed.lease)
         try:

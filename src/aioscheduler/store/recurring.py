@@ -332,6 +332,10 @@ class JobStore(Protocol):
         """Look at due executions again at ``until``: what a full destination cannot take. Not an attempt."""
         ...
 
+    async def executions_still_leased(self, claimed: Sequence[ClaimedExecution]) -> Sequence[bool]:
+        """Say of each lease whether it still holds, as :meth:`Store.still_leased` does."""
+        ...
+
     async def settle_execution(self, settlement: ExecutionSettlement) -> Settled:
         """End a lease. Repeating it gives ``LOST``. Runs that waited for this one's end become due."""
         ...

@@ -194,6 +194,10 @@ class Runs(Jobs, Leases):
         key_names = [keys.EXECUTIONS_DUE, keys.EXECUTIONS_STATE]
         await self._run("defer", key_names, [to_ms(until), to_ms(now), *map(encode_ref, refs)])
 
+    async def executions_still_leased(self, claimed: Sequence[ClaimedExecution]) -> Sequence[bool]:
+        leases = await self._command("HMGET", keys.EXECUTIONS_LEASED, *(encode_ref(each.ref) for each in claimed))
+        return [lease == each.lease.encode() for lease, each in zip(leases, claimed, strict=True)]
+
     async def settle_execution(self, settlement: ExecutionSettlement) -> Settled:
         claimed = settlement.claimed
         held = (encode_ref(claimed.ref), claimed.lease)

@@ -12,8 +12,8 @@ from aioscheduler.clock import to_ms
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import ConflictPolicy, MessageId, webhook_id
 from aioscheduler.domain.target import Destination
-from aioscheduler.engine.dispatcher import STALE_CLAIM
-from aioscheduler.errors import StoreUnavailable
+from aioscheduler.engine.dispatcher import SLOW_CLAIM, STALE_CLAIM
+from aioscheduler.errors import Sentence, StoreUnavailable
 from aioscheduler.store import keys
 from aioscheduler.store.base import UNKNOWN
 from tests.support.clock import START
@@ -132,6 +132,52 @@ async def test_a_claim_that_took_too_long_is_given_back_unused(bench: Bench, mon
     await bench.until(lambda: bool(bench.pushed))
     assert bench.deliverer.requests == []
     assert bench.pushed == [("m", to_ms(START), HERE)]
+    monkeypatch.undo()
+    (claimed,) = await bench.store.claim([MessageId("m")], bench.clock.now())
+    assert claimed.attempt == 1
+
+
+async def test_after_a_slow_claim_only_what_is_still_leased_is_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = bench.store.claim
+
+    async def slow(*args: Any) -> Any:
+        claimed = await claim(*args)
+        bench.clock.move(SLOW_CLAIM + 0.1)
+        await bench.store.cancel([MessageId("deleted")])
+        return claimed
+
+    monkeypatch.setattr(bench.store, "claim", slow)
+    await bench.due("kept", "deleted")
+    await bench.dispatcher.dispatch()
+    await bench.idle()
+    assert bench.deliverer.ids == ["kept"]
+    assert (await bench.store.counters())["delivered"] == 1
+
+
+@pytest.mark.parametrize("trouble", ["slow again", "away"])
+async def test_where_that_cannot_be_learnt_quickly_nothing_is_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    claim, ask = bench.store.claim, bench.store.still_leased
+
+    async def slow(*args: Any) -> Any:
+        bench.clock.move(SLOW_CLAIM + 0.1)
+        return await claim(*args)
+
+    async def asked(claimed: Any) -> Any:
+        if trouble == "away":
+            raise StoreUnavailable(Sentence("away"))
+        bench.clock.move(SLOW_CLAIM + 0.1)
+        return await ask(claimed)
+
+    monkeypatch.setattr(bench.store, "claim", slow)
+    monkeypatch.setattr(bench.store, "still_leased", asked)
+    await bench.due("m")
+    await bench.dispatcher.dispatch()
+    await bench.until(lambda: bool(bench.pushed))
+    assert bench.deliverer.requests == []
     monkeypatch.undo()
     (claimed,) = await bench.store.claim([MessageId("m")], bench.clock.now())
     assert claimed.attempt == 1
