@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from redis.exceptions import RedisError
 
@@ -93,8 +94,9 @@ class Injector:
                 await self._store.cut()
 
     async def _trouble(self, replica: Replica, fault: Fault, seconds: float) -> None:
-        while not replica.well or not self._replicas.others_well(replica):  # noqa: ASYNC110 - several tell
-            await asyncio.sleep(_POLL)
+        if not await self._may_trouble(replica):
+            self._say(f"no {fault.kind.value} of replica {replica.number}: too few replicas are well")
+            return
         replica.well = False
         fault.from_ms = time.time() * 1000
         self._note(fault)
@@ -120,6 +122,15 @@ class Injector:
         replica.well = True
         fault.until_ms = time.time() * 1000
         self._say(f"replica {replica.number} serves again after {(fault.until_ms - fault.from_ms) / 1000:.1f} s")
+
+    async def _may_trouble(self, replica: Replica) -> bool:
+        """Wait until a replica is well and another one too; ``False`` when that takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while not replica.well or not self._replicas.others_well(replica):  # noqa: ASYNC110 - several tell
+                    await asyncio.sleep(_POLL)
+                return True
+        return False
 
     def _replica(self, planned: Planned) -> Replica:
         assert planned.replica is not None, "the fault is of one replica"

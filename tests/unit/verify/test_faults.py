@@ -176,3 +176,13 @@ async def test_what_the_store_refuses_is_said_and_the_run_goes_on() -> None:
     )
     assert "store-cut was not possible: no permission" in world.said
     assert "step 0.5 0" in world.done
+
+
+async def test_a_fault_whose_replica_never_gets_well_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioscheduler.verify.faults._PATIENCE", 0.05)
+    world = World()
+    world.all[0].well = False
+    await world.inject(Planned(kind=FaultKind.KILL, at=0, replica=1))
+    assert world.done == []
+    assert world.ledger.faults == []
+    assert world.said == ["no kill of replica 1: too few replicas are well"]
