@@ -23,38 +23,46 @@ class DueHeap:
     """The entries of the window, earliest first.
 
     Decides only when to look: an entry that was cancelled or moved stays until its time and is found to be nothing
-    then. Holds each id once, with the time it was last pushed with.
+    then. Of each id it holds two times at most, the earliest it knows and the one it was last pushed with: what is
+    heard may be heard in the wrong order, and a look too many costs less than one that comes too late.
     """
 
     def __init__(self) -> None:
         self._heap: list[Entry] = []
-        self._live: dict[EntryId, Entry] = {}
+        self._live: dict[EntryId, tuple[Entry, ...]] = {}
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
         return len(self._live)
 
     def push(self, due_ms: int, entry_id: EntryId, destination: Destination) -> bool:
-        """Add an entry, or move the one with this id; return whether it is the earliest now."""
+        """Add an entry, or a time to the one with this id; return whether the timer may have to be set anew."""
         known = self._live.get(entry_id)
-        if known is not None and known.due_ms == due_ms:
+        entry = Entry(due_ms, next(self._numbers), entry_id, destination)
+        if known is None:
+            self._live[entry_id] = (entry,)
+        elif any(other.due_ms == due_ms for other in known):
             return False
-        self._live[entry_id] = entry = Entry(due_ms, next(self._numbers), entry_id, destination)
+        else:
+            self._live[entry_id] = (min(known), entry)
         heapq.heappush(self._heap, entry)
-        if len(self._heap) > 2 * len(self._live) + 64:
+        if len(self._heap) > 3 * len(self._live) + 64:
             self._compact()
         return self._heap[0].id == entry_id
 
     def _compact(self) -> None:
         """Drop what has been moved: memory goes by live entries, however often they move."""
-        self._heap = list(self._live.values())
+        self._heap = [entry for entries in self._live.values() for entry in entries]
         heapq.heapify(self._heap)
+
+    def _is_live(self, entry: Entry) -> bool:
+        return any(entry is other for other in self._live.get(entry.id, ()))
 
     def next_due_ms(self) -> int | None:
         """Return when to look next."""
         while self._heap:
             head = self._heap[0]
-            if self._live.get(head.id) is head:
+            if self._is_live(head):
                 return head.due_ms
             heapq.heappop(self._heap)
         return None
@@ -64,7 +72,12 @@ class DueHeap:
         due: list[Entry] = []
         while self._heap and self._heap[0].due_ms <= now_ms and len(due) < limit:
             entry = heapq.heappop(self._heap)
-            if self._live.get(entry.id) is entry:
+            entries = self._live.get(entry.id, ())
+            if len(entries) == 1 and entries[0] is entry:
                 del self._live[entry.id]
-                due.append(entry)
+            elif self._is_live(entry):
+                self._live[entry.id] = tuple(other for other in entries if other is not entry)
+            else:
+                continue
+            due.append(entry)
         return due

@@ -54,9 +54,10 @@ class Recovery(Leases):
             return
         asked = self._clock.monotonic()
         *_, (seconds, microseconds) = await self._transaction(*commands, ("TIME",))
+        here_ms = self._clock.now().timestamp() * 1000
+        # Read last, so that nothing between the two readings is left out.
         took_ms = (self._clock.monotonic() - asked) * 1000
-        here_ms = self._clock.now().timestamp() * 1000 - took_ms / 2
-        ahead_ms = here_ms - (int(seconds) * 1000 + int(microseconds) / 1000)
+        ahead_ms = here_ms - took_ms / 2 - (int(seconds) * 1000 + int(microseconds) / 1000)
         # The server read its clock at some moment while we waited.
         if abs(ahead_ms) > max(AGREE_MS, took_ms):
             self._adjust(round(ahead_ms))

@@ -172,7 +172,10 @@ class Load:
         due_ms = now_ms + self._chance.uniform(100, _HORIZON * 1000)
         if chance < 0.25:
             due_ms += -due_ms % 1000
-        return round(min(due_ms, max(now_ms, self._ends_ms)))
+        if due_ms > self._ends_ms:
+            # Spread over what is left, rather than all at the very end.
+            due_ms = self._chance.uniform(now_ms, max(now_ms, self._ends_ms))
+        return round(due_ms)
 
     def _around(self, due_ms: int) -> float:
         """Return when to change one's mind: long before it is due, or in the very moment."""

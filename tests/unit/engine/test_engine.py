@@ -87,6 +87,32 @@ async def test_entries_far_in_the_window_come_to_the_timer_in_time(world: World)
     assert world.deliverer.times == [START + timedelta(seconds=30)]
 
 
+@pytest.mark.parametrize("when", [1.0, 1.45, 1.6, 2.2])
+async def test_one_that_is_replaced_by_an_earlier_one_is_sent_at_the_earlier_time(world: World, when: float) -> None:
+    await world.schedule("m", 3)
+    await world.clock.advance(when)
+    new = message("m", due_in=2.4 - when, now=world.clock.now())
+    await world.store.schedule(new, ConflictPolicy.REPLACE, new.due_at)
+    async with asyncio.timeout(8):
+        while not world.deliverer.requests:
+            await world.clock.advance(0.05)
+            await world.rest()
+    assert world.deliverer.times[0] < START + timedelta(seconds=2.5)
+
+
+@pytest.mark.parametrize("when", [0.4, 0.8, 1.2])
+async def test_one_that_is_replaced_by_a_later_one_is_sent_at_the_later_time(world: World, when: float) -> None:
+    await world.schedule("m", 1.3)
+    await world.clock.advance(when)
+    new = message("m", due_in=3 - when, now=world.clock.now())
+    await world.store.schedule(new, ConflictPolicy.REPLACE, new.due_at)
+    async with asyncio.timeout(8):
+        while not world.deliverer.requests:
+            await world.clock.advance(0.05)
+            await world.rest()
+    assert START + timedelta(seconds=3) <= world.deliverer.times[0] < START + timedelta(seconds=3.1)
+
+
 async def test_what_is_due_after_the_window_is_loaded_in_its_time(world: World) -> None:
     await world.schedule("m", 90)
     assert world.engine.window_size == 0
