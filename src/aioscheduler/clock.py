@@ -12,6 +12,9 @@ from typing import Protocol
 #: The longest single sleep, in seconds: how late a step of the wall clock, or a suspend, is noticed at most.
 LONGEST_SLEEP = 0.5
 
+#: What the wall clock may gain or lose against the monotonic one between two readings, in milliseconds.
+STEP_MS = 50.0
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,13 +72,16 @@ class SystemClock:
 class SteeredClock:
     """A clock put right by the store's, which decides what is due when several machines share it.
 
-    As long as both agree to a few milliseconds, nothing is changed. ``on_adjusted`` is told of each adjustment.
+    As long as both agree to a few milliseconds, nothing is changed. A step of the machine's clock is not followed: this
+    one goes on as if there had been none, until the store's is compared with it and says whether it was right.
+    ``on_adjusted`` is told of each adjustment.
     """
 
     def __init__(self, inner: Clock) -> None:
         self.on_adjusted: Callable[[], None] | None = None
         self._inner = inner
         self._ahead_ms = 0
+        self._drift = inner.now_ms() - inner.monotonic() * 1000
 
     @property
     def ahead_ms(self) -> int:
@@ -88,12 +94,21 @@ class SteeredClock:
         if self.on_adjusted is not None:
             self.on_adjusted()
 
+    def _notice_step(self, wall_ms: float) -> None:
+        drift = wall_ms - self._inner.monotonic() * 1000
+        if abs(drift - self._drift) > STEP_MS:
+            self._ahead_ms += round(drift - self._drift)
+        self._drift = drift
+
     def now(self) -> datetime:
         now = self._inner.now()
+        self._notice_step(now.timestamp() * 1000)
         return now - timedelta(milliseconds=self._ahead_ms) if self._ahead_ms else now
 
     def now_ms(self) -> int:
-        return self._inner.now_ms() - self._ahead_ms
+        wall_ms = self._inner.now_ms()
+        self._notice_step(wall_ms)
+        return wall_ms - self._ahead_ms
 
     def monotonic(self) -> float:
         return self._inner.monotonic()

@@ -18,7 +18,7 @@ from tests.support.processes import Service
 from tests.support.receiver import Receiver
 
 #: For how long, in seconds; more on request.
-SECONDS = float(os.environ.get("JOBS_SECONDS", "14"))
+SECONDS = float(os.environ.get("JOBS_SECONDS", "8"))
 ACCOUNT = "123e4567-e89b-12d3-a456-426614174000"
 
 

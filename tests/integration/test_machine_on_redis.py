@@ -29,4 +29,4 @@ def test_whatever_happens_the_store_holds_what_the_model_holds(own_server: Redis
         def connect(self) -> Redis:
             return Redis.from_url(own_server.url)
 
-    run_state_machine_as_test(OnRedis, settings=bounds(90))
+    run_state_machine_as_test(OnRedis, settings=bounds(60))

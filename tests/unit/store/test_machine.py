@@ -21,4 +21,4 @@ class Imitated(StoreMachine):
 
 @pytest.mark.timeout(time_limit())
 def test_whatever_happens_the_store_holds_what_the_model_holds() -> None:
-    run_state_machine_as_test(Imitated, settings=bounds(25))
+    run_state_machine_as_test(Imitated, settings=bounds(18))
