@@ -33,6 +33,8 @@ _CLIENTS_GRACE = 2.0
 #: Seconds; longer than the 60 of common proxies, so that it is they who close idle connections.
 _KEEPALIVE = 75.0
 _BACKLOG = 1024
+#: Seconds after which a task that was cancelled and goes on is cancelled again.
+_CANCEL_AGAIN = 0.2
 #: Open files: a delivery, a client and a connection to the store need one each; the usual 1,024 is soon used up.
 _FILES = 65_536
 
@@ -251,4 +253,19 @@ def run(main: Coroutine[Any, Any, int]) -> int:
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        return runner.run(_to_the_end(main))
+
+
+async def _to_the_end(main: Coroutine[Any, Any, int]) -> int:
+    """Run a command and end what a hurried stop left behind.
+
+    The loop's own end cancels once, and waits for ever where the Redis client swallows that while it connects (seen
+    when the second signal came right after the start).
+    """
+    try:
+        return await main
+    finally:
+        while left := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_CANCEL_AGAIN)
