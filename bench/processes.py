@@ -12,7 +12,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -33,6 +33,34 @@ def pin(core: int, pid: int = 0) -> None:
     """Keep a process, by default this one, on a core, where that can be done; its later children stay there too."""
     if CAN_PIN:
         os.sched_setaffinity(pid, {core})
+
+
+def unpin(pid: int) -> None:
+    """Let a process use both cores, and its later children."""
+    if CAN_PIN:
+        os.sched_setaffinity(pid, {MEASURED, BESIDE})
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes whose parent it is."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(path.parent.name))
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU a process has used, in user and in system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def waited_seconds(pid: int) -> float:
+    """Return how long a process' main thread was ready to run while others had the core (0 where nobody counts)."""
+    counted = Path(f"/proc/{pid}/schedstat")
+    return int(counted.read_text().split()[1]) / 1e9 if counted.exists() else 0.0
 
 
 def free_port() -> int:
@@ -92,13 +120,11 @@ class Child:
 
     def cpu_seconds(self) -> float:
         """Return the CPU the process has used, in user and in system mode."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     def waited_seconds(self) -> float:
         """Return how long its main thread was ready to run while others had the core (0 where that is not counted)."""
-        counted = Path(f"/proc/{self.process.pid}/schedstat")
-        return int(counted.read_text().split()[1]) / 1e9 if counted.exists() else 0.0
+        return waited_seconds(self.process.pid)
 
     def resident_bytes(self) -> int:
         """Return the memory the process has in RAM."""
@@ -177,6 +203,11 @@ class Bench:
         """Return the seconds of CPU the receiver has used."""
         return float((await self._receiver.ask("GET", "/cpu"))[1])
 
+    async def redis_cpu(self) -> float:
+        """Return the seconds of CPU Redis has used."""
+        used = await self.redis.info("cpu")
+        return float(used["used_cpu_sys"] + used["used_cpu_user"])
+
     async def wait_for(self, count: int, seconds: float) -> None:
         """Return once the receiver has got so many, or the time has passed."""
         until = time.monotonic() + seconds
@@ -236,9 +267,17 @@ class Service:
 
     @property
     def cpu_seconds(self) -> float:
-        """The CPU it has used."""
+        """The CPU it has used, with its workers."""
         assert self.child is not None, "started"
-        return self.child.cpu_seconds()
+        pid = self.child.process.pid
+        return sum(map(cpu_seconds, [pid, *children(pid)]))
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long it and its workers were ready to run while others had the core."""
+        assert self.child is not None, "started"
+        pid = self.child.process.pid
+        return sum(map(waited_seconds, [pid, *children(pid)]))
 
     async def start(self) -> float:
         """Start, and return after how many seconds ``/health`` answered 200.
@@ -250,6 +289,8 @@ class Service:
             sys.executable, "-m", "aioscheduler", "serve",
             folder=self._folder, pinned=True, environment=self._environment,
         )  # fmt: skip
+        if int(self._environment.get("WORKERS", "1")) > 1:
+            unpin(self.child.process.pid)
         while time.perf_counter() < began + 30 and self.child.process.returncode is None:
             try:
                 connection = await Connection.open(self.port)

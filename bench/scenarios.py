@@ -150,7 +150,8 @@ async def burst(bench: Bench, scale: Scale) -> AsyncIterator[Row]:
     for count in scale.bursts:
         before = await _client_limit(bench, scale)
         async with bench.service() as service, service.disturbance() as others:
-            late, cpu = await _burst(bench, service, count)
+            late, used = await _burst(bench, service, count)
+        cpu = used.service
         limit = Rate.median([before, await _client_limit(bench, scale)])
         rate = Rate((count - late.missing) / late.worst * 1000, cpu / count)
         yield Row(f"limit: bare HTTP client, {CONCURRENCY} at once", "", str(limit))
@@ -165,7 +166,35 @@ async def burst(bench: Bench, scale: Scale) -> AsyncIterator[Row]:
         yield Row(f"first of {count:,}", "< 10 ms after the instant", f"{late.first:.1f} ms", 0 <= late.first < 10)
 
 
-async def _burst(bench: Bench, service: Service, count: int) -> tuple[Lateness, float]:
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """Seconds of CPU, and those in which the service was ready to run and others had the core."""
+
+    service: float
+    waited: float
+    redis: float
+    receiver: float
+
+    @classmethod
+    async def used(cls, bench: Bench, service: Service) -> Cpu:
+        """Return what each has used so far."""
+        return cls(service.cpu_seconds, service.waited_seconds, await bench.redis_cpu(), await bench.receiver_cpu())
+
+    def since(self, before: Cpu) -> Cpu:
+        """Return what each has used since then."""
+        return Cpu(
+            self.service - before.service,
+            self.waited - before.waited,
+            self.redis - before.redis,
+            self.receiver - before.receiver,
+        )
+
+    def a_second(self, seconds: float) -> Cpu:
+        """Return the means."""
+        return Cpu(self.service / seconds, self.waited / seconds, self.redis / seconds, self.receiver / seconds)
+
+
+async def _burst(bench: Bench, service: Service, count: int) -> tuple[Lateness, Cpu]:
     lead = 3 + count // 2_500
     while True:
         due = now_ms() + lead * 1000
@@ -179,10 +208,10 @@ async def _burst(bench: Bench, service: Service, count: int) -> tuple[Lateness, 
         await asyncio.sleep(max(0, due / 1000 - time.time()))
         await bench.wait_for(count, 60)
         await bench.take()
-    await asyncio.sleep(due / 1000 - time.time())
-    used = service.cpu_seconds
+    await asyncio.sleep(due / 1000 - time.time() - 0.05)
+    before = await Cpu.used(bench, service)
     await bench.wait_for(count, 60)
-    used = service.cpu_seconds - used
+    used = (await Cpu.used(bench, service)).since(before)
     await asyncio.sleep(2)  # for doubles
     return Lateness.of(await bench.take(), dict.fromkeys(ids, due)), used
 
@@ -208,6 +237,36 @@ async def _receiver_limit(bench: Bench, scale: Scale) -> Row:
     used = await bench.receiver_cpu() - used
     await bench.take()
     return Row("limit: the receiver", "", f"{load.per_second:,.0f}/s seen; its CPU allows {count / used:,.0f}/s")
+
+
+async def workers(bench: Bench, scale: Scale) -> AsyncIterator[Row]:
+    """The same burst with one worker on one core and with two on both, in turns."""
+    count = scale.bursts[-1]
+    rates: dict[int, list[Rate]] = {1: [], 2: []}
+    busy: list[Cpu] = []
+    exact = True
+    for _ in range(scale.rounds):
+        for number, reached in rates.items():
+            async with bench.service(WORKERS=str(number)) as service:
+                late, cpu = await _burst(bench, service, count)
+            seconds = late.worst / 1000
+            reached.append(Rate((count - late.missing) / seconds, cpu.service / count))
+            exact = exact and late.exact
+            if number == 2:
+                busy.append(cpu.a_second(seconds))
+    one, two = Rate.median(rates[1]), Rate.median(rates[2])
+    ratio = two.per_second / one.per_second
+    yield Row(f"deliver {count:,} due at one instant, one worker on one core", "", str(one))
+    had, waited, redis, receiver = (
+        statistics.median(getattr(cpu, part) for cpu in busy) for part in ("service", "waited", "redis", "receiver")
+    )
+    yield Row(
+        "two workers on two cores, of which Redis and the receiver need a part",
+        f"≥ 1.7 times as many: {1.7 * one.per_second:,.0f}/s",
+        f"{two}: {ratio:.2f} times; of two cores the workers had {had:.2f} and waited for {waited:.2f}, "
+        f"Redis had {redis:.2f}, the receiver {receiver:.2f}; exact: {'yes' if exact else 'no'}",
+        exact and ratio >= 1.7,
+    )
 
 
 # -- on time
@@ -542,6 +601,7 @@ async def _wrong_next_runs(service: Service) -> int:
 SCENARIOS = {
     "accept": accept,
     "burst": burst,
+    "workers": workers,
     "lateness": lateness,
     "mixed": mixed,
     "hanging": hanging,

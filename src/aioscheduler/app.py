@@ -59,12 +59,19 @@ def build_store(settings: Settings, clock: Clock, redis: Redis, *, embedded: boo
 
 
 def build_app(
-    settings: Settings, clock: Clock, redis: Redis, *, api_token: str | None = None, embedded: bool = False
+    settings: Settings,
+    clock: Clock,
+    redis: Redis,
+    *,
+    api_token: str | None = None,
+    embedded: bool = False,
+    worker: int | None = None,
 ) -> web.Application:
     """Return the service. Its engine starts and stops with the application.
 
     :param redis: a client that gives bytes; the caller closes it, after the application
     :param api_token: what clients have to show; the settings' own by default
+    :param worker: its number where several share a port
     :raises ValueError: no token at all: the service never runs open
     :raises ConfigError: the secret of JSON Web Tokens is none
     """
@@ -141,6 +148,7 @@ def build_app(
         rate_limit_per_second=settings.rate_limit_per_second,
         inbox=settings.inbox,
         version=__version__,
+        worker=worker,
     )
     context = Context(
         config=config,

@@ -30,6 +30,7 @@ Settings come from the environment and, where it is silent, from the file .env i
 this folder. All of them are explained in .env.example; those asked for most:
 
   API_PORT=8000       where to listen
+  WORKERS=1           how many processes listen there, sharing the store
   API_TOKEN           what clients have to show; made at the first start where not set
   REDIS_URL           redis://, rediss:// or unix://; a store of its own where not set
   DATA_DIR=./data     where that store and the token are kept
@@ -68,6 +69,10 @@ def _run(command: str, settings: Settings) -> int:
     # Imported here, so that a mistake in the settings is told at once.
     from aioscheduler import server
 
+    if command == "serve" and settings.workers > 1:
+        from aioscheduler.supervisor import supervise
+
+        return server.run(supervise(settings, _say))
     if command == "serve":
         return server.run(server.serve(settings, _say))
     from aioscheduler.check import check
@@ -92,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", help="listen on this address instead of API_HOST")
     parser.add_argument("--port", help="listen on this port instead of API_PORT")
+    parser.add_argument("--workers", metavar="N", help="run so many processes on the port instead of WORKERS")
     parser.add_argument("--env-file", type=Path, metavar="PATH", help="read this file instead of .env")
     parser.add_argument("--version", action="version", version=f"aioscheduler {__version__}")
     return parser
@@ -99,7 +105,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(options: argparse.Namespace) -> Settings:
     environ = dict(os.environ)
-    for variable, value in {"API_HOST": options.host, "API_PORT": options.port}.items():
+    overruled = {"API_HOST": options.host, "API_PORT": options.port, "WORKERS": options.workers}
+    for variable, value in overruled.items():
         if value is not None:
             environ.pop(f"{variable}_FILE", None)
             environ[variable] = value

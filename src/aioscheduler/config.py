@@ -218,6 +218,7 @@ class Settings:
     # the HTTP API
     api_host: str = _setting("0.0.0.0", _text)  # noqa: S104 - a token guards every route
     api_port: int = _setting(8000, _integer(1, 65_535))
+    workers: int = _setting(1, _integer(1, 64))
     api_token: str | None = _setting(None, _token, secret=True)
     api_language: Literal["en", "pt"] = _setting("en", cast("Parse[Literal['en', 'pt']]", _one_of("en", "pt")))
     timezone: ZoneInfo = _setting(ZoneInfo("UTC"), _zone)

@@ -22,16 +22,19 @@ _SECRET_WORDS = ("token", "authorization", "password", "secret", "signature", "a
 _FIRST = ("timestamp", "level", "action", "event")
 
 
-def configure(level: str, form: str, stream: BinaryIO | None = None) -> None:
+def configure(level: str, form: str, stream: BinaryIO | None = None, *, worker: int | None = None) -> None:
     """Send logs of ``level`` and above to ``stream`` (default: stderr) as ``json``, ``text`` or ``auto``.
 
     ``auto`` is text on a terminal and JSON elsewhere. Meant to be called once, before the first line is logged.
+
+    :param worker: stands in every line, where several write to one place
     """
     out = stream or sys.stderr.buffer
     terminal = out.isatty()
     as_text = form == "text" or (form == "auto" and terminal)
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        *([] if worker is None else [_numbered(worker)]),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -46,6 +49,14 @@ def configure(level: str, form: str, stream: BinaryIO | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+def _numbered(worker: int) -> Processor:
+    def number(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        # A field of the context would be missing where threads log.
+        return {**event, "worker": worker}
+
+    return number
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -80,7 +80,8 @@ class Snapshot:
     """All there is to expose at one moment. The store's parts are ``None`` while it cannot be reached.
 
     These, from ``counters`` to ``audit``, are the whole deployment's; the rest of the numbers this process's. ``audit``
-    has the account of each of :data:`KINDS`.
+    has the account of each of :data:`KINDS`. ``worker`` is the number of this process where several share a port: a
+    label tells its gauges from theirs then, since a scrape gets to any of them.
     """
 
     version: str
@@ -99,6 +100,7 @@ class Snapshot:
     in_flight: int
     circuits_open: int = 0
     circuits_opened: int = 0
+    worker: int | None = None
 
 
 def exposition(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
@@ -122,26 +124,37 @@ class _SnapshotCollector(Collector):
         build = GaugeMetricFamily("aioscheduler_build_info", "The version that runs.", labels=["version"])
         build.add_metric([snapshot.version], 1)
         yield build
-        yield _gauge("store_up", "1 when the store answers, else 0.", int(snapshot.counters is not None))
-        yield _gauge("store_risks", "In how many ways the store could lose what it accepted.", snapshot.store_risks)
-        yield _gauge("uptime_seconds", "How long this process has been running.", snapshot.uptime_seconds)
-        yield _gauge("loop_lag_seconds", "How late this process's event loop ran last.", snapshot.loop_lag_seconds)
-        yield _gauge("window_entries", "Due times this process holds in memory.", snapshot.window_entries)
-        yield _gauge("in_flight", "Requests to webhooks this process has on the wire.", snapshot.in_flight)
-        yield _gauge(
-            "circuits_open", "Destinations this process leaves alone because they fail.", snapshot.circuits_open
-        )
-        yield CounterMetricFamily(
-            "aioscheduler_circuits_opened",
-            "How many times this process began to leave a destination alone.",
-            value=snapshot.circuits_opened,
-        )
+        yield from _own(snapshot)
         if snapshot.counters is not None:
             yield from _levels(snapshot)
             yield from _recurring({"account": snapshot.accounts, "bot": snapshot.bots})
             yield from _counted(snapshot.counters)
         if snapshot.audit is not None:
             yield from _accounted(snapshot.audit)
+
+
+def _own(snapshot: Snapshot) -> Iterator[Metric]:
+    """What only this process can tell."""
+    labels = {} if snapshot.worker is None else {"worker": str(snapshot.worker)}
+    for name, text, value in (
+        ("store_up", "1 when the store answers, else 0.", int(snapshot.counters is not None)),
+        ("store_risks", "In how many ways the store could lose what it accepted.", snapshot.store_risks),
+        ("uptime_seconds", "How long this process has been running.", snapshot.uptime_seconds),
+        ("loop_lag_seconds", "How late this process's event loop ran last.", snapshot.loop_lag_seconds),
+        ("window_entries", "Due times this process holds in memory.", snapshot.window_entries),
+        ("in_flight", "Requests to webhooks this process has on the wire.", snapshot.in_flight),
+        ("circuits_open", "Destinations this process leaves alone because they fail.", snapshot.circuits_open),
+    ):
+        gauge = GaugeMetricFamily(f"aioscheduler_{name}", text, labels=list(labels))
+        gauge.add_metric(list(labels.values()), value)
+        yield gauge
+    opened = CounterMetricFamily(
+        "aioscheduler_circuits_opened",
+        "How many times this process began to leave a destination alone.",
+        labels=list(labels),
+    )
+    opened.add_metric(list(labels.values()), snapshot.circuits_opened)
+    yield opened
 
 
 def _levels(snapshot: Snapshot) -> Iterator[Metric]:

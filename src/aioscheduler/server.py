@@ -1,4 +1,4 @@
-"""One service process: its store, its sockets, its signals."""
+"""One service process, by itself or one of several workers: its store, its sockets, its signals."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,7 +22,7 @@ from aioscheduler.clock import Clock, SteeredClock, SystemClock
 from aioscheduler.config import Settings
 from aioscheduler.errors import ConfigError, Sentence
 from aioscheduler.store.connect import close, connect
-from aioscheduler.welcome import banner, find_token
+from aioscheduler.welcome import Token, banner, find_token
 
 if TYPE_CHECKING:
     from aioscheduler.api.connection import Clients
@@ -33,33 +34,64 @@ _CLIENTS_GRACE = 2.0
 #: Seconds; longer than the 60 of common proxies, so that it is they who close idle connections.
 _KEEPALIVE = 75.0
 _BACKLOG = 1024
+#: Seconds after which a task that was cancelled and goes on is cancelled again.
+_CANCEL_AGAIN = 0.2
 #: Open files: a delivery, a client and a connection to the store need one each; the usual 1,024 is soon used up.
 _FILES = 65_536
 
 
-async def serve(settings: Settings, say: Callable[[str], None] = print, clock: Clock | None = None) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """What one of several workers gets from their supervisor, which keeps it for all of them.
+
+    ``number`` counts from 1. ``store_url`` is that of the embedded store, else what the settings say.
+    """
+
+    number: int
+    token: Token
+    store_url: str | None
+
+
+async def serve(
+    settings: Settings,
+    say: Callable[[str], None] = print,
+    clock: Clock | None = None,
+    worker: Worker | None = None,
+) -> int:
     """Run the service until SIGTERM or SIGINT and return the exit code.
 
     The first signal drains; a second one ends the draining, and what was on the wire is attempted again later.
 
     :param clock: the machine's own by default
+    :param worker: share the port, and leave store and token to the supervisor
     :raises ConfigError: the address, the data folder or the embedded store cannot be used
     """
     # Here, so that the other commands start without the engine.
     from aioscheduler.api.connection import Clients
     from aioscheduler.app import build_app
 
-    signals = _Signals()
+    signals = Signals()
     _raise_file_limit()
     async with AsyncExitStack() as stack:
         stack.callback(signals.close)
-        sockets = await _bind(settings.api_host, settings.api_port)
+        sockets = await bind(settings.api_host, settings.api_port, shared=worker is not None)
         for bound in sockets:
             stack.callback(bound.close)
-        token = find_token(settings)
-        redis = await open_store(settings, stack)
+        if worker is None:
+            token, store_url = find_token(settings), await start_store(settings, stack)
+        else:
+            token, store_url = worker.token, worker.store_url
+        redis = client_for(settings, store_url)
+        stack.push_async_callback(close, redis)
         steered = SteeredClock(clock or SystemClock())
-        app = build_app(settings, steered, redis, api_token=token.value, embedded=settings.embedded)
+        app = build_app(
+            settings,
+            steered,
+            redis,
+            api_token=token.value,
+            embedded=settings.embedded,
+            worker=None if worker is None else worker.number,
+        )
         runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=_CLIENTS_GRACE)
         try:
             await runner.setup()
@@ -85,17 +117,21 @@ async def serve(settings: Settings, say: Callable[[str], None] = print, clock: C
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> Redis:
     """Return the client, with its own server behind it where none is configured; both leave with ``stack``."""
-    url = settings.redis_url
-    if settings.embedded:
-        from aioscheduler.store.embedded import EmbeddedServer  # needs unix
-
-        server = EmbeddedServer(settings.data_dir, settings.embedded_server)
-        await server.start()
-        stack.push_async_callback(server.stop)
-        url = server.url
-    redis = client_for(settings, url)
+    redis = client_for(settings, await start_store(settings, stack))
     stack.push_async_callback(close, redis)
     return redis
+
+
+async def start_store(settings: Settings, stack: AsyncExitStack) -> str | None:
+    """Return the URL for :func:`client_for`; where none is configured, of a server that leaves with ``stack``."""
+    if not settings.embedded:
+        return settings.redis_url
+    from aioscheduler.store.embedded import EmbeddedServer  # needs unix
+
+    server = EmbeddedServer(settings.data_dir, settings.embedded_server)
+    await server.start()
+    stack.push_async_callback(server.stop)
+    return server.url
 
 
 def client_for(settings: Settings, url: str | None) -> Redis:
@@ -132,7 +168,7 @@ def _spare_the_collector() -> None:
 # -- signals and the end --------------------------------------------------------------------------------------------
 
 
-class _Signals:
+class Signals:
     """Counts SIGTERM and SIGINT from the moment it is made, also while the service still starts."""
 
     def __init__(self) -> None:
@@ -151,7 +187,7 @@ class _Signals:
                 self._loop.remove_signal_handler(number)
 
 
-async def _clean_up(runner: web.AppRunner, signals: _Signals) -> bool:
+async def _clean_up(runner: web.AppRunner, signals: Signals) -> bool:
     """Close the sockets and drain; ``False`` when a second signal cut that short."""
     cleaning = asyncio.create_task(runner.cleanup(), name="clean up")
     hurry = asyncio.create_task(signals.second.wait(), name="second signal")
@@ -171,10 +207,13 @@ async def _clean_up(runner: web.AppRunner, signals: _Signals) -> bool:
 # -- sockets --------------------------------------------------------------------------------------------------------
 
 
-async def _bind(host: str, port: int) -> list[socket.socket]:
+async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
     """Reserve the address before anything else is touched: a mistake here should cost nothing.
 
     A name that stands for several addresses (``localhost``) is served on those this machine has.
+
+    :param shared: let other processes of this user have the address too, if they say so as well; needs ``SO_REUSEPORT``
+    :raises ConfigError: the address cannot be had
     """
     sockets: list[socket.socket] = []
     missing: OSError | None = None
@@ -187,6 +226,8 @@ async def _bind(host: str, port: int) -> list[socket.socket]:
             sockets.append(listener)
             if os.name == "posix":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(len(found) > 1))
             try:
@@ -251,4 +292,19 @@ def run(main: Coroutine[Any, Any, int]) -> int:
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        return runner.run(_to_the_end(main))
+
+
+async def _to_the_end(main: Coroutine[Any, Any, int]) -> int:
+    """Run a command and end what a hurried stop left behind.
+
+    The loop's own end cancels once, and waits for ever where the Redis client swallows that while it connects (seen
+    when the second signal came right after the start).
+    """
+    try:
+        return await main
+    finally:
+        while left := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_CANCEL_AGAIN)

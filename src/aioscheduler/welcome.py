@@ -80,7 +80,10 @@ def banner(settings: Settings, token: Token) -> str:
         f"Documentation  {here}/docs",
         f"Token          {token.where}",
     ]
-    if settings.inbox != "false" and not settings.webhook_block_private:
+    if settings.workers > 1:
+        # Each has an inbox of its own, so what was sent to one would be looked for in another.
+        lines.append(f"Workers        {settings.workers}, which share port and store")
+    elif settings.inbox != "false" and not settings.webhook_block_private:
         header = f'-H "Authorization: Bearer {token.shown}"'
         body = f'{{"delay": "2s", "payload": {{"hello": "world"}}, "webhookUrl": "{here}/inbox/hello"}}'
         lines += [

@@ -87,10 +87,12 @@ def test_another_file_is_read_when_asked_and_has_to_be_there(
 
 def test_arguments_beat_the_environment(started: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_PORT", "9001")
-    assert main(["--port", "9003", "--host", "127.0.0.1"]) == 0
-    assert (started[0].api_port, started[0].api_host) == (9003, "127.0.0.1")
+    assert main(["--port", "9003", "--host", "127.0.0.1", "--workers", "3"]) == 0
+    assert (started[0].api_port, started[0].api_host, started[0].workers) == (9003, "127.0.0.1", 3)
 
 
 def test_an_argument_is_checked_as_the_variable_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--port", "many"]) == 2
     assert "API_PORT='many': must be a whole number" in capsys.readouterr().err
+    assert main(["--workers", "0"]) == 2
+    assert "WORKERS='0': must be a whole number from 1 to 64" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -62,8 +63,8 @@ ADDED = {"job": None, "instance": None}
 
 
 def exposed() -> dict[str, dict[str, set[str]]]:
-    """Return what Prometheus reads: by name the labels, and by label its values."""
-    text, _ = exposition(EMPTY, "")
+    """Return what Prometheus reads of a worker: by name the labels, and by label its values."""
+    text, _ = exposition(dataclasses.replace(EMPTY, worker=1), "")
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(text.decode()):
         for sample in family.samples:

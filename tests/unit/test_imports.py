@@ -37,9 +37,11 @@ _ALL = LEAVES | {"domain", "store", "bots", "engine", "api", "config", "logs", "
 ALLOWED |= {
     "welcome": LEAVES | {"config"},
     "server": _ALL | {"welcome"},
+    "worker": _ALL | {"server", "welcome"},
+    "supervisor": _ALL | {"server", "welcome", "worker"},
     "check": _ALL | {"server"},
     "verify": _ALL | {"server"},
-    "cli": _ALL | {"server", "check", "verify"},
+    "cli": _ALL | {"server", "supervisor", "check", "verify"},
     "__main__": {"cli"},
 }
 

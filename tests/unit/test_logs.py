@@ -48,6 +48,14 @@ def test_a_json_line_has_the_stable_keys_first_and_the_request_id() -> None:
     }
 
 
+def test_every_line_of_a_worker_says_which_it_is_also_of_libraries() -> None:
+    stream = io.BytesIO()
+    configure("INFO", "json", stream, worker=3)
+    structlog.get_logger("x").warning("ours", action="a")
+    logging.getLogger("y").warning("theirs")
+    assert [line["worker"] for line in lines(stream)] == [3, 3]
+
+
 def test_a_level_below_the_setting_is_silent() -> None:
     stream = io.BytesIO()
     configure("WARNING", "json", stream)

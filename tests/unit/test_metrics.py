@@ -197,6 +197,22 @@ def test_the_circuits_of_this_process_are_exposed() -> None:
     assert found["aioscheduler_circuits_opened_total",] == 7
 
 
+def test_a_worker_says_which_it_is_where_the_numbers_are_its_own() -> None:
+    alone, one = samples(EMPTY), samples(dataclasses.replace(EMPTY, worker=2))
+    assert {name for name, *_ in one} == {name for name, *_ in alone}
+    assert {name for name, *labels in set(one) - set(alone) if labels == ["2"]} == {
+        "aioscheduler_store_up",
+        "aioscheduler_store_risks",
+        "aioscheduler_uptime_seconds",
+        "aioscheduler_loop_lag_seconds",
+        "aioscheduler_window_entries",
+        "aioscheduler_in_flight",
+        "aioscheduler_circuits_open",
+        "aioscheduler_circuits_opened_total",
+    }
+    assert len(set(one) - set(alone)) == 8
+
+
 def test_histograms_add_their_buckets_up() -> None:
     counters = {"lateness_ms:le:1": 2, "lateness_ms:le:5": 1, "lateness_ms:le:inf": 1, "lateness_us:sum": 9_000_000}
     text, _ = exposition(dataclasses.replace(EMPTY, counters=counters), "")

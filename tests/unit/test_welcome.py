@@ -41,7 +41,7 @@ def test_a_token_of_the_settings_is_never_shown_and_needs_no_folder(tmp_path: Pa
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("settings", [{"inbox": "false"}, {"webhook_block_private": True}])
+@pytest.mark.parametrize("settings", [{"inbox": "false"}, {"webhook_block_private": True}, {"workers": 2}])
 def test_no_line_to_paste_where_it_could_not_work(settings: dict[str, object], tmp_path: Path) -> None:
     given = Settings(data_dir=tmp_path, **settings)  # type: ignore[arg-type]
     assert "curl" not in banner(given, find_token(given))

@@ -26,7 +26,10 @@ from aioscheduler.store.recurring import JobStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiConfig:
-    """The settings the API needs, as plain values. ``rate_limit_per_second`` of 0 means no limit."""
+    """The settings the API needs, as plain values. ``rate_limit_per_second`` of 0 means no limit.
+
+    ``worker`` is the number of this process where several share a port.
+    """
 
     api_token: str = field(repr=False)
     api_key: str | None = field(default=None, repr=False)
@@ -44,6 +47,7 @@ class ApiConfig:
     rate_limit_per_second: float = 0
     inbox: Literal["true", "false", "open"] = "true"
     version: str = "0"
+    worker: int | None = None
 
 
 class EngineView(Protocol):

@@ -216,6 +216,7 @@ async def _snapshot(context: Context) -> Snapshot:
         in_flight=engine.in_flight,
         circuits_open=len(engine.circuits_open),
         circuits_opened=engine.circuits_opened,
+        worker=context.config.worker,
     )
 
 
