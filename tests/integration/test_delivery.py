@@ -4,98 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from aioscheduler.clock import Clock, SystemClock
 from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
-from aioscheduler.domain.target import WebhookTarget, check_url
-from aioscheduler.engine.delivery import MAX_ANSWER_BYTES, Deliverer, NotSent, Request, parse_retry_after
+from aioscheduler.engine.delivery import Deliverer, NotSent, Request, parse_retry_after
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.pulse import STILL_SECONDS, Pulse
 from aioscheduler.engine.signing import Signer
+from aioscheduler.engine.transport import MAX_ANSWER_BYTES
 from tests.support.clock import FakeClock
 from tests.support.receiver import Answer, Receiver
+from tests.support.transports import TRANSPORTS, FakeResolver, ask, make_deliverer
 
 SECRET = "whsec_bmV3IHNlY3JldCBvZiAyNCBieXRlcy4u"
 
 
-class FakeResolver(AbstractResolver):
-    """Knows the names it is given, and no others."""
-
-    def __init__(self, **addresses: list[str]) -> None:
-        self.addresses = {name.replace("_", "."): found for name, found in addresses.items()}
-        self.asked: list[str] = []
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        self.asked.append(host)
-        if host not in self.addresses:
-            raise OSError(socket.EAI_NONAME, "Name or service not known")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=0,
-            )
-            for address in self.addresses[host]
-        ]
-
-    async def close(self) -> None:
-        """Nothing is open."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what makes attempts on both transports."""
+    if asyncio.iscoroutinefunction(metafunc.function):
+        metafunc.fixturenames.insert(0, "transport")
+        metafunc.parametrize("transport", TRANSPORTS, indirect=True)
 
 
-def make(
-    *,
-    guard: Guard | None = None,
-    signer: Signer | None = None,
-    resolver: AbstractResolver | None = None,
-    clock: Clock | None = None,
-    pulse: Pulse | None = None,
-) -> Deliverer:
-    return Deliverer(
-        clock=clock or SystemClock(),
-        guard=guard or Guard(block_private=False, allow=[]),
-        signer=signer,
-        pulse=pulse,
-        max_connections=100,
-        user_agent="aioscheduler/test",
-        resolver=resolver,
-    )
+@pytest.fixture
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Choose what :func:`make` makes."""
+    name: str = request.param
+    monkeypatch.setattr(sys.modules[__name__], "_transport", name)
+    return name
 
 
-def ask(url: str, body: bytes | None = b'{"a": 1}', **changes: Any) -> Request:
-    target = WebhookTarget(
-        url=url,
-        destination=check_url(url),
-        method=changes.pop("method", "POST"),
-        headers=changes.pop("headers", ()),
-    )
-    given_: dict[str, Any] = {
-        "webhook_id": "msg_abc",
-        "target": target,
-        "body": body,
-        "timeout_seconds": 20,
-        "attempt": 3,
-        "scheduled_for": datetime(2026, 4, 15, 2, 41, 45, 250_000, tzinfo=UTC),
-        "identity": (("X-Scheduler-Message-Id", "order-42"),),
-    }
-    return Request(**given_ | changes)
+_transport = ""
+
+
+def make(**settings: Any) -> Deliverer:
+    return make_deliverer(_transport, **settings)
 
 
 async def deliver(request: Request, **settings: Any) -> Outcome:
@@ -114,7 +69,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def deliverer() -> AsyncIterator[Deliverer]:
+async def deliverer(transport: str) -> AsyncIterator[Deliverer]:
     started = make()
     await started.start()
     yield started

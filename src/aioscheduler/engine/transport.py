@@ -1,0 +1,151 @@
+"""The seam between an attempt and the HTTP client under it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+from aioscheduler.clock import Clock
+from aioscheduler.domain.target import Destination
+from aioscheduler.engine.guard import AddressRefused, Guard, host_of
+from aioscheduler.engine.pulse import Pulse
+
+#: How much of an answer's body is read so that its connection can serve again; a longer one costs the connection.
+MAX_ANSWER_BYTES: Final = 64 * 1024
+#: Idle connections are kept, and resolved names remembered, this long, in seconds.
+KEEP_ALIVE: Final = 30
+DNS_TTL: Final = 30
+
+
+class NotSent(Exception):
+    """The process stood still before the request could leave, and the lease may be somebody else's by now."""
+
+
+class NoAnswer(Exception):
+    """The exchange failed before a status was there: why, in a few words, without anything of the URL or of headers."""
+
+
+class Exchange:
+    """One request, and how far it has come; the transport writes down here what it learns, as soon as it does.
+
+    ``headers`` hold each name once; the host and the length of the body are the transport's to add. ``path`` begins
+    with a slash and holds the query. Durations are in seconds, ``None`` where a kept connection spared the step.
+    """
+
+    # Defaults stand on the class, and there are no slots: one is made for every attempt, and that costs half as much.
+    method = "POST"
+    path = "/"
+    body: bytes | None = None
+    keep_bytes = 0
+    pulse: Pulse | None = None
+    asked_at = 0.0
+
+    sent_at: datetime | None = None
+    answered_at: datetime | None = None
+    status: int | None = None
+    location: str | None = None
+    retry_after: str | None = None
+    kept = b""
+    """The beginning of the answer's body, ``keep_bytes`` at most."""
+    refused: str | None = None
+    permitted = False
+    """The guard let at least one address pass, so that trying again may reach it."""
+    dns_seconds: float | None = None
+    connect_seconds: float | None = None
+    tls_seconds: float | None = None
+
+    def __init__(self, clock: Clock, guard: Guard, destination: Destination) -> None:
+        self.clock = clock
+        self.guard = guard
+        self.destination = destination
+        self.headers: Sequence[tuple[str, str]] = ()
+        self.started_at = clock.now()
+        self.begun = clock.monotonic()
+
+    @property
+    def host(self) -> str:
+        """The host of the destination, without an IPv6 address's brackets."""
+        return host_of(self.destination)
+
+    def permit(self, address: str) -> None:
+        """Let a connection to this very address pass: it is connected to next.
+
+        :raises AddressRefused: the guard forbids it
+        """
+        try:
+            self.guard.check_address(self.host, address)
+        except AddressRefused as refusal:
+            self.refused = str(refusal)
+            raise
+        self.permitted = True
+
+    def leave(self) -> None:
+        """Note that the request is written now: called right before, with nothing to wait for in between.
+
+        :raises NotSent: it must not be
+        """
+        if self.stood_still():
+            raise NotSent
+        self.sent_at = self.clock.now()
+
+    def stood_still(self) -> bool:
+        """Say whether the process did since the lease was asked for."""
+        return self.pulse is not None and self.pulse.stood_still(self.asked_at)
+
+
+class Transport(Protocol):
+    """Makes exchanges over HTTP/1.1, on connections that are kept and pooled.
+
+    A request is written at most once, whatever becomes of it; no redirect is followed, and nothing is added but what
+    the exchange holds, the host and the length. A body goes out with every method.
+    """
+
+    async def start(self) -> None:
+        """Be ready. May come twice, and again after :meth:`stop`."""
+        ...
+
+    async def stop(self) -> None:
+        """Close every connection. May come twice, or before :meth:`start`; exchanges still going on then fail."""
+        ...
+
+    async def exchange(self, exchange: Exchange) -> None:
+        """Make an exchange; returns when the body of the answer has ended, broken off, or reached its cap.
+
+        Cancelled, it gives up its connection.
+
+        :raises NoAnswer: no status came
+        :raises NotSent: :meth:`Exchange.leave` said so
+        :raises ValueError: the request cannot be written as HTTP
+        """
+        ...
+
+
+_OS_ERRORS: Final = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.EPIPE: "connection reset",
+    errno.EHOSTUNREACH: "host unreachable",
+    errno.ENETUNREACH: "network unreachable",
+    errno.ETIMEDOUT: "connection timed out",
+    errno.EMFILE: "too many open files here",
+    errno.EADDRNOTAVAIL: "no local port free",
+}
+
+
+def describe(failure: OSError) -> str:
+    """Say what went wrong in a few words."""
+    return _OS_ERRORS.get(failure.errno or 0, "connection failed")
+
+
+def certificate_refused(failure: BaseException) -> str:
+    """Say why a certificate was not accepted."""
+    reason = getattr(failure, "verify_message", None) or "it does not match the host"
+    return f"TLS certificate not accepted: {reason}"
+
+
+def handshake_failed(failure: BaseException) -> str:
+    """Say why no secure connection came about."""
+    reason = getattr(failure, "reason", None) or "no details"
+    return f"TLS handshake failed: {reason.replace('_', ' ').lower()}"
