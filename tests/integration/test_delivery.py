@@ -34,19 +34,18 @@ SECRET = "whsec_bmV3IHNlY3JldCBvZiAyNCBieXRlcy4u"
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what makes attempts on both transports."""
     if asyncio.iscoroutinefunction(metafunc.function):
-        metafunc.fixturenames.insert(0, "transport")
         metafunc.parametrize("transport", TRANSPORTS, indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Choose what :func:`make` makes."""
-    name: str = request.param
+    """Choose what :func:`make` makes, for a test that is run on both."""
+    name: str = getattr(request, "param", "none")
     monkeypatch.setattr(sys.modules[__name__], "_transport", name)
     return name
 
 
-_transport = ""
+_transport = "none"
 
 
 def make(**settings: Any) -> Deliverer:

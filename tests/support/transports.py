@@ -70,6 +70,7 @@ def make_transport(
         return WireTransport(
             clock=clock or SystemClock(), max_connections=max_connections, resolver=resolver, tls=context
         )
+    assert name == AIOHTTP, f"no such transport: {name!r}"
     reference: SSLContext | None = None
     if trusting:
         reference = create_default_context()
