@@ -25,6 +25,7 @@ from aioscheduler.engine.delivery import Deliverer, NotSent
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.pulse import STILL_SECONDS, Pulse
 from aioscheduler.engine.transport import Exchange, Transport
+from aioscheduler.engine.wire import WireTransport
 from tests.support.certificates import server_context
 from tests.support.clock import FakeClock
 from tests.support.misbehaving import OK, Misbehaving, Peer, answers, bytewise
@@ -667,6 +668,21 @@ async def test_the_next_address_is_tried_when_one_refuses(transport: str, addres
     await deliverer.stop()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 is no address of loopback")
+async def test_an_address_that_does_not_answer_holds_up_the_next_one_for_a_moment_only(transport: str) -> None:
+    deliverer = make_deliverer(transport, resolver=FakeResolver(hook_test=["127.0.0.2", "127.0.0.1"]))
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other) as receiver:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.2", receiver.port))
+            listener.listen(0)
+            with socket.create_connection(("127.0.0.2", receiver.port)):  # there is room for no other
+                outcome = await deliverer.attempt(ask(receiver.url(host="hook.test")))
+        assert outcome.response_code == 200
+        assert len(receiver.requests) == 1
+    await deliverer.stop()
+
+
 async def test_a_name_is_looked_up_once_for_all_who_ask_at_once_and_again_when_that_has_aged(transport: str) -> None:
     clock = FakeClock()
     resolver = FakeResolver(hook_test=["127.0.0.1"])
@@ -821,6 +837,43 @@ async def test_a_request_that_must_not_leave_any_more_leaves_its_connection_to_o
     await deliverer.stop()
 
 
+async def test_a_connection_promised_to_one_that_gives_up_in_that_turn_is_passed_on() -> None:
+    transport = WireTransport(clock=SystemClock(), max_connections=1)
+    await transport.start()
+    async with Misbehaving(one_after_the_other) as receiver:
+        transport._in_use = 1  # by another
+        waiting = asyncio.create_task(exchange(transport, receiver.url()))
+        await asyncio.sleep(0)
+        transport._pass_on()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert (waiting.cancelled(), transport._in_use) == (True, 0)
+        assert (await exchange(transport, receiver.url())).status == 200
+    await transport.stop()
+
+
+async def test_an_answer_that_ends_in_the_turn_its_attempt_is_cancelled_leaves_the_connection_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transport = WireTransport(clock=SystemClock(), max_connections=0)
+    await transport.start()
+    keep = transport.keep
+
+    def keep_and_cancel(connection: Any) -> None:
+        keep(connection)
+        attempt.cancel()
+
+    async with Misbehaving(one_after_the_other) as receiver:
+        with monkeypatch.context() as patch:
+            patch.setattr(transport, "keep", keep_and_cancel)
+            attempt = asyncio.create_task(exchange(transport, receiver.url()))
+            await asyncio.wait([attempt])
+            assert attempt.cancelled()
+        assert (await exchange(transport, receiver.url())).status == 200
+        assert receiver.connections == [1, 1]
+    await transport.stop()
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.binary(max_size=60) | st.binary(max_size=60).map(lambda tail: OK + tail),
@@ -840,12 +893,14 @@ def test_no_bytes_in_any_packets_hang_an_attempt_or_reach_the_next_one(data: byt
                     continue
                 first = False
                 at = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-                await peer.send(*[data[start:stop] for start, stop in pairwise(at)])
+                try:
+                    await peer.send(*[data[start:stop] for start, stop in pairwise(at)])
+                finally:  # also when the client has had enough
+                    sent.set()
                 if end == "reset":
                     peer.reset()
                 if end != "open":
                     return
-                sent.set()
 
         sent = asyncio.Event()
         deliverer = make_deliverer(WIRE)
@@ -864,7 +919,7 @@ def test_no_bytes_in_any_packets_hang_an_attempt_or_reach_the_next_one(data: byt
             assert len(receiver.requests) == 2
         await deliverer.stop()
 
-    asyncio.run(run())
+    asyncio.run(asyncio.wait_for(run(), 10))
 
 
 # -- the other loop ----------------------------------------------------------------------

@@ -146,7 +146,6 @@ class AnswerReader:
             if self.status is None:
                 self._fit = False
                 self._parser = _parser(self, lax=True)
-                self._headers.clear()
                 end = _end_of_head(pending)
                 head = self._head = pending[:end]
                 with suppress(HttpParserError, HttpParserUpgrade):  # of no account once there is a status

@@ -126,6 +126,11 @@ def test_a_second_answer_adds_nothing_to_the_first() -> None:
     assert read(AnswerReader(), [OK + forged]) == Read(200, True, False, b"ok", None)
 
 
+def test_trailers_are_no_headers() -> None:
+    chunked = b"HTTP/1.1 302 Found\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nLocation: /evil\r\n\r\n"
+    assert read(AnswerReader(), [chunked]) == Read(302, True, True, b"x", None)
+
+
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s", b"Content-Length: %d\r\n\r\n%s"])
 def test_a_body_is_read_up_to_the_cap_and_its_connection_given_up(framing: bytes) -> None:
     long = b"x" * (MAX_ANSWER_BYTES + 1)
