@@ -136,6 +136,14 @@ async def test_client_headers_override_content_type_and_user_agent_but_never_our
     assert got.getall("X-Scheduler-Attempt") == ["3"]
 
 
+async def test_no_record_can_say_where_a_request_ends_or_whom_it_is_for(receiver: Receiver) -> None:
+    await deliver(ask(receiver.url(), headers=(("HOST", "evil"), ("content-length", "3"), ("Transfer-encoding", "x"))))
+    (request,) = receiver.requests
+    assert request.headers.getall("Host") == [f"127.0.0.1:{receiver.port}"]
+    assert request.headers.getall("Content-Length") == ["8"]
+    assert "Transfer-Encoding" not in request.headers
+
+
 @pytest.mark.parametrize(
     ("message_id", "sent"),
     [
