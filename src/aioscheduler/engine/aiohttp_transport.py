@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.abc import AbstractResolver
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -24,6 +24,7 @@ from aioscheduler.engine.transport import (
     MAX_ANSWER_BYTES,
     Exchange,
     NoAnswer,
+    NotSent,
     certificate_refused,
     describe,
     handshake_failed,
@@ -149,6 +150,16 @@ class _WireRequest(aiohttp.ClientRequest):
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         _exchange.get().leave()
         return await super().send(conn)
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: aiohttp.connector.Connection, content_length: int | None = None
+    ) -> None:
+        """Write the request. Its head has waited for this, and before Python 3.12 that is a turn of the loop later."""
+        if _exchange.get().stood_still():
+            assert conn.protocol is not None, "connected"
+            conn.protocol.set_exception(NotSent())
+            return
+        await super().write_bytes(writer, conn, content_length)
 
 
 @lru_cache(maxsize=4096)

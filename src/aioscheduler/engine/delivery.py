@@ -19,7 +19,7 @@ from aioscheduler.domain.target import WebhookTarget
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.pulse import Pulse
 from aioscheduler.engine.signing import Signer
-from aioscheduler.engine.transport import Exchange, NoAnswer, Transport
+from aioscheduler.engine.transport import Exchange, NoAnswer, Transport, is_ours
 from aioscheduler.engine.transport import NotSent as NotSent
 from aioscheduler.engine.wire import WireTransport
 
@@ -134,9 +134,11 @@ class Deliverer:
             raise
         except NoAnswer as failure:
             error = str(failure)
+            exchange.ours = is_ours(failure.__cause__)
         except ValueError:
             error = "request cannot be sent as HTTP"
         except Exception as failure:
+            exchange.ours = True
             error = f"internal error ({type(failure).__name__})"
             log.exception(
                 "An attempt failed in a way nobody foresaw.",
@@ -235,6 +237,7 @@ def _outcome(exchange: Exchange, error: str | None, timed_out: bool) -> Outcome:
         error=error,
         retry_after=retry_after,
         permanent=permanent,
+        ours=exchange.ours,
         location=location,
         body=exchange.kept,
     )

@@ -49,6 +49,8 @@ class Exchange:
     retry_after: str | None = None
     kept = b""
     """The beginning of the answer's body, ``keep_bytes`` at most."""
+    ours = False
+    """It failed for a reason of this machine or of ours, which says nothing about the receiver."""
     refused: str | None = None
     permitted = False
     """The guard let at least one address pass, so that trying again may reach it."""
@@ -86,9 +88,10 @@ class Exchange:
 
         :raises NotSent: it must not be
         """
+        now = self.clock.now()
         if self.stood_still():
             raise NotSent
-        self.sent_at = self.clock.now()
+        self.sent_at = now
 
     def stood_still(self) -> bool:
         """Say whether the process did since the lease was asked for."""
@@ -130,8 +133,17 @@ _OS_ERRORS: Final = {
     errno.ENETUNREACH: "network unreachable",
     errno.ETIMEDOUT: "connection timed out",
     errno.EMFILE: "too many open files here",
+    errno.ENFILE: "too many open files here",
     errno.EADDRNOTAVAIL: "no local port free",
 }
+
+
+_OURS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM))
+
+
+def is_ours(failure: BaseException | None) -> bool:
+    """Say whether this machine had nothing left to connect with."""
+    return isinstance(failure, OSError) and failure.errno in _OURS
 
 
 def describe(failure: OSError) -> str:
