@@ -17,7 +17,7 @@ async def test_what_hangs_delays_nobody_else(replicas: Replicas) -> None:
         async with Client(service.url) as client:
             await client.schedule_many([(f"stuck{i}", now_ms() - 1) for i in range(300)], hanging.url())
             await hanging.wait_for(100)
-            due = {f"m{i}": now_ms() + 300 + 5 * i for i in range(200)}
+            due = {f"m{i}": int(now_ms()) + 300 + 5 * i for i in range(200)}
             await client.schedule_many(list(due.items()), healthy.url())
             requests = await healthy.wait_for(200)
         lateness = sorted(each.at_ms - due[each.headers["X-Scheduler-Message-Id"]] for each in requests)
