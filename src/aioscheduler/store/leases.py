@@ -12,6 +12,7 @@ import orjson
 from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.execution import Outcome
 from aioscheduler.domain.message import MessageId, attempt_due
+from aioscheduler.domain.punctuality import lane
 from aioscheduler.domain.target import Destination, check_url
 from aioscheduler.errors import InvalidInput, StoreUnavailable
 from aioscheduler.metrics import DURATION_BOUNDS_MS, LATENESS_BOUNDS_MS, bucket
@@ -21,6 +22,7 @@ from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Setup
 from aioscheduler.store.codec import State, decode, encode_dead, encode_delivery
 from aioscheduler.store.outside import Outside
+from aioscheduler.store.punctuality import lateness_keys
 from aioscheduler.store.recurring import ClaimedExecution
 from aioscheduler.store.scripts import SettleCode
 
@@ -174,7 +176,7 @@ class Leases(Outside):
                 [
                     *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS),
                     *(keys.DEAD, keys.DEAD_INDEX, keys.DELIVERIES, keys.DELIVERIES_INDEX),
-                    *(keys.AUDIT, keys.AUDIT_MINUTES),
+                    *(keys.AUDIT, keys.AUDIT_MINUTES, *lateness_keys("m", self._clock.now_ms())),
                     *records,
                 ],
                 args,
@@ -212,7 +214,7 @@ class Leases(Outside):
                 )
             case Decision.DONE:
                 pass
-        line, status, names = self._log_line(settlement) if outcome else (b"", "", "")
+        line, status, names, lateness = self._log_line(settlement) if outcome else (b"", "", "", "")
         return (
             message.id,
             f"-{claimed.lease}" if settlement.repeated else claimed.lease,
@@ -225,18 +227,26 @@ class Leases(Outside):
             status,
             names,
             claimed.planned_ms,
+            lateness,
         )
 
     @staticmethod
-    def _log_line(settlement: Settlement) -> tuple[bytes, str, str]:
+    def _log_line(settlement: Settlement) -> tuple[bytes, str, str, str]:
         claimed, outcome = settlement.claimed, settlement.outcome
         assert outcome is not None, "only attempts are logged"
         kind = "dead_letter" if settlement.decision is Decision.BURY else outcome.kind.value
-        line, names, _ = attempt_line(claimed, outcome, claimed.attempt, claimed.message.due_at)
-        return line, outcome.kind.value, f"deliveries:message:{kind}=1,{names}"
+        line, names, lateness_us = attempt_line(claimed, outcome, claimed.attempt, claimed.message.due_at)
+        destination = claimed.message.target.destination
+        lateness = "" if claimed.failures else late_text(lateness_us, destination)
+        return line, outcome.kind.value, f"deliveries:message:{kind}=1,{names}", lateness
 
     async def defer(self, ids: Sequence[MessageId], until: datetime, now: datetime) -> None:
         await self._run("defer", [keys.DUE, keys.STATE], [to_ms(until), to_ms(now), *ids])
+
+
+def late_text(lateness_us: int, destination: Destination) -> str:
+    """Return what a settle is told of the punctuality of a first attempt."""
+    return f"{lane(lateness_us)} {max(0, lateness_us)} {destination}"
 
 
 def _destination(record: bytes | None) -> Destination | None:
