@@ -79,10 +79,14 @@ class Lateness:
     odd: int = 0
 
     @classmethod
-    def read(cls, worst_us: int, counters: bytes) -> Lateness:
-        """Return what a string of counters says, which may end early."""
-        number = int.from_bytes(counters.ljust(ROW_BYTES, b"\0"))
-        return cls(worst_us, number >> 32 & _HALF, number & _HALF)
+    def read(cls, worst_us: int, *strings: bytes) -> Lateness:
+        """Return what strings of counters say together, each of which may end early."""
+        even = odd = 0
+        for counters in strings:
+            number = int.from_bytes(counters.ljust(ROW_BYTES, b"\0"))
+            even += number >> 32 & _HALF
+            odd += number & _HALF
+        return cls(worst_us, even, odd)
 
     def __add__(self, other: Lateness) -> Lateness:
         return Lateness(max(self.worst_us, other.worst_us), self.even + other.even, self.odd + other.odd)

@@ -449,7 +449,7 @@ class Store(Protocol):
         """Return how late first attempts left, of the whole deployment.
 
         A first attempt is one before which none failed: a retry is late on purpose, and what was put off is not. It is
-        counted when it has ended, in the step that settles it.
+        counted within half a second after it was settled; what a replica had not counted is lost when it is killed.
         """
         ...
 

@@ -12,7 +12,6 @@ import orjson
 from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.execution import Outcome
 from aioscheduler.domain.message import MessageId, attempt_due
-from aioscheduler.domain.punctuality import lane
 from aioscheduler.domain.target import Destination, check_url
 from aioscheduler.errors import InvalidInput, StoreUnavailable
 from aioscheduler.metrics import DURATION_BOUNDS_MS, LATENESS_BOUNDS_MS, bucket
@@ -22,7 +21,7 @@ from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Setup
 from aioscheduler.store.codec import State, decode, encode_dead, encode_delivery
 from aioscheduler.store.outside import Outside
-from aioscheduler.store.punctuality import lateness_keys
+from aioscheduler.store.punctuality import Tally
 from aioscheduler.store.recurring import ClaimedExecution
 from aioscheduler.store.scripts import SettleCode
 
@@ -47,6 +46,7 @@ class Leases(Outside):
         self._log_size = setup.delivery_log_size
         self._bot_lease_ms = setup.bot_lease_ms
         self._settle = Batcher(self._settle_batch, BATCH, weigh=lambda item: len(item[0].claimed.record))
+        self._late = Tally("m", setup.clock, lambda: self._settle_batch([]))
         self._claims = 0
         self._claiming: set[int] = set()
         #: With their ids: what one claim leased for one time has the same lease.
@@ -157,12 +157,17 @@ class Leases(Outside):
             self._held.discard(held)  # nobody comes again: the lease is given back
             raise
         self._held.discard(held)
+        if settlement.outcome is not None and not settlement.claimed.failures:
+            self._late.note(
+                lateness_us(settlement.claimed, settlement.outcome), settlement.claimed.message.target.destination
+            )
         if settled is Settled.CHANGED:
             self._tell_found(await self.examine([settlement.claimed.message.id]))
         return settled
 
     async def _settle_batch(self, items: list[tuple[Settlement, tuple[Any, ...]]]) -> Sequence[Settled]:
-        args: list[Any] = [self._log_size]
+        late = self._late.take()
+        args: list[Any] = [self._log_size, late.text]
         records = []
         removing = []
         for settlement, its_args in items:
@@ -176,7 +181,7 @@ class Leases(Outside):
                 [
                     *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS),
                     *(keys.DEAD, keys.DEAD_INDEX, keys.DELIVERIES, keys.DELIVERIES_INDEX),
-                    *(keys.AUDIT, keys.AUDIT_MINUTES, *lateness_keys("m", self._clock.now_ms())),
+                    *(keys.AUDIT, keys.AUDIT_MINUTES, *late.keys),
                     *records,
                 ],
                 args,
@@ -214,7 +219,7 @@ class Leases(Outside):
                 )
             case Decision.DONE:
                 pass
-        line, status, names, lateness = self._log_line(settlement) if outcome else (b"", "", "", "")
+        line, status, names = self._log_line(settlement) if outcome else (b"", "", "")
         return (
             message.id,
             f"-{claimed.lease}" if settlement.repeated else claimed.lease,
@@ -227,26 +232,18 @@ class Leases(Outside):
             status,
             names,
             claimed.planned_ms,
-            lateness,
         )
 
     @staticmethod
-    def _log_line(settlement: Settlement) -> tuple[bytes, str, str, str]:
+    def _log_line(settlement: Settlement) -> tuple[bytes, str, str]:
         claimed, outcome = settlement.claimed, settlement.outcome
         assert outcome is not None, "only attempts are logged"
         kind = "dead_letter" if settlement.decision is Decision.BURY else outcome.kind.value
-        line, names, lateness_us = attempt_line(claimed, outcome, claimed.attempt, claimed.message.due_at)
-        destination = claimed.message.target.destination
-        lateness = "" if claimed.failures else late_text(lateness_us, destination)
-        return line, outcome.kind.value, f"deliveries:message:{kind}=1,{names}", lateness
+        line, names, _ = attempt_line(claimed, outcome, claimed.attempt, claimed.message.due_at)
+        return line, outcome.kind.value, f"deliveries:message:{kind}=1,{names}"
 
     async def defer(self, ids: Sequence[MessageId], until: datetime, now: datetime) -> None:
         await self._run("defer", [keys.DUE, keys.STATE], [to_ms(until), to_ms(now), *ids])
-
-
-def late_text(lateness_us: int, destination: Destination) -> str:
-    """Return what a settle is told of the punctuality of a first attempt."""
-    return f"{lane(lateness_us)} {max(0, lateness_us)} {destination}"
 
 
 def _destination(record: bytes | None) -> Destination | None:
@@ -258,6 +255,11 @@ def _destination(record: bytes | None) -> Destination | None:
         return None
 
 
+def lateness_us(claimed: Claimed | ClaimedExecution, outcome: Outcome) -> int:
+    """Return how late an attempt left, or could not."""
+    return round(((outcome.sent_at or outcome.started_at) - claimed.due_at).total_seconds() * 1_000_000)
+
+
 def attempt_line(
     claimed: Claimed | ClaimedExecution,
     outcome: Outcome,
@@ -267,8 +269,8 @@ def attempt_line(
 ) -> tuple[bytes, str, int]:
     """Return an attempt's line of the delivery log, what it adds to the counters of all deliveries, and how late it was
     in µs."""
-    started = outcome.sent_at or outcome.started_at
-    lateness_ms = (started - claimed.due_at).total_seconds() * 1000
+    late_us = lateness_us(claimed, outcome)
+    lateness_ms = late_us / 1000
     line = encode_delivery(
         outcome,
         attempt=attempt,
@@ -278,12 +280,11 @@ def attempt_line(
         lateness_ms=lateness_ms,
         execution_id=execution_id,
     )
-    lateness_us = round(lateness_ms * 1000)
     names = (
-        f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)}=1,lateness_us:sum={lateness_us},"
+        f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)}=1,lateness_us:sum={late_us},"
         f"duration_ms:le:{bucket(DURATION_BOUNDS_MS, outcome.duration_ms)}=1,"
         f"duration_us:sum={round(outcome.duration_ms * 1000)},"
     )
     if lateness_ms < 0:
         names += "fired_early=1,"
-    return line, names, lateness_us
+    return line, names, late_us

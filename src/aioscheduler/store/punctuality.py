@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from aioscheduler.clock import from_ms
-from aioscheduler.domain.punctuality import ROW_BYTES, Lateness, Window
+from aioscheduler.clock import Clock, from_ms
+from aioscheduler.domain.punctuality import ROW_BYTES, Lateness, Window, lane
 from aioscheduler.domain.target import Destination
+from aioscheduler.errors import StoreUnavailable
 from aioscheduler.store import keys
 from aioscheduler.store.base import Latest, Punctuality
 from aioscheduler.store.calls import Calls
@@ -20,11 +25,75 @@ _KINDS: Final = ("m", "j")
 _WORST_BYTES: Final = 8
 #: How many minutes or hours one call reads the destinations of: some 370 KB at most.
 _TOGETHER: Final = 8
+#: For how long counts wait, in seconds.
+_PAUSE: Final = 0.25
+#: So many different ones wait for the next settle only.
+_MANY: Final = 500
 
 
-def lateness_keys(kind: str, now_ms: int) -> Sequence[bytes]:
-    """Return what a settle counts punctuality in, ``m`` that of messages and ``j`` that of executions."""
-    return _keys_of(kind, now_ms // _MINUTE_MS)
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a settle counts of lateness: a line a destination, or nothing; and where."""
+
+    text: str
+    keys: Sequence[bytes]
+
+
+class Tally:
+    """Counts first attempts that were settled, until a settle takes the counts with it.
+
+    They wait for a quarter of a second, so that a settle in many pays for what costs as much for one as for hundreds;
+    and where no settle comes within another, one is made for them. They are lost with the process, and with a call that
+    failed: nothing is counted twice.
+    """
+
+    def __init__(self, kind: str, clock: Clock, settle: Callable[[], Awaitable[object]]) -> None:
+        """Count ``m``, messages, or ``j``, executions; ``settle`` settles nothing else."""
+        self._kind = kind
+        self._clock = clock
+        self._settle = settle
+        self._worst_us: dict[Destination, int] = {}
+        self._counts: dict[tuple[Destination, int], int] = {}
+        self._ready_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, late_us: int, destination: Destination) -> None:
+        """Count one."""
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._ready_at = loop.time() + _PAUSE
+            self._timer = loop.call_later(2 * _PAUSE, self._overdue)
+        place = destination, lane(late_us)
+        self._counts[place] = self._counts.get(place, 0) + 1
+        if len(self._counts) >= _MANY:
+            self._ready_at = 0.0
+        self._worst_us[destination] = max(late_us, self._worst_us.get(destination, 0))
+
+    def _overdue(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self.flush())
+
+    async def flush(self) -> None:
+        """Write what waits."""
+        if self._timer is not None:
+            self._ready_at = 0.0
+            # It is lost then.
+            with suppress(StoreUnavailable):
+                await self._settle()
+
+    def take(self) -> Taken:
+        """Hand over what has waited long enough."""
+        minute = self._clock.now_ms() // _MINUTE_MS
+        if self._timer is None or asyncio.get_running_loop().time() < self._ready_at:
+            return Taken("", _keys_of(self._kind, minute))
+        self._timer.cancel()
+        self._timer = None
+        lanes = dict.fromkeys(self._worst_us, "")
+        for (destination, number), count in self._counts.items():
+            lanes[destination] += f"{number}={count},"
+        text = "".join(f"{worst} {lanes[destination]} {destination}\n" for destination, worst in self._worst_us.items())
+        self._worst_us, self._counts = {}, {}
+        return Taken(text, _keys_of(self._kind, minute))
 
 
 @lru_cache(maxsize=4)
@@ -62,7 +131,8 @@ class Punctual(Calls):
             # Their minutes are not kept for so long.
             times = [("hour", number) for number in range(first // _HOUR, now // _HOUR + 1)]
             first -= first % _HOUR
-        found: dict[bytes, Lateness] = {}
+        worst_us: defaultdict[bytes, int] = defaultdict(int)
+        found: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for start in range(0, len(times), _TOGETHER):
             key_names: list[bytes] = []
             for time in times[start : start + _TOGETHER]:
@@ -70,10 +140,12 @@ class Punctual(Calls):
             answers = await self._run("latest", key_names, [])
             for ranks, rows in zip(answers[::2], answers[1::2], strict=True):
                 for place, score in zip(ranks[::2], ranks[1::2], strict=True):
-                    worst_us, row = divmod(int(float(score)), keys.MOST_DESTINATIONS)
-                    its = Lateness.read(worst_us, rows[row * ROW_BYTES : (row + 1) * ROW_BYTES])
-                    found[place] = found[place] + its if place in found else its
-        destinations = {Destination(place.decode()): lateness for place, lateness in found.items()}
+                    worst, row = divmod(int(float(score)), keys.MOST_DESTINATIONS)
+                    worst_us[place] = max(worst_us[place], worst)
+                    found[place].append(rows[row * ROW_BYTES : (row + 1) * ROW_BYTES])
+        destinations = {
+            Destination(place.decode()): Lateness.read(worst_us[place], *its) for place, its in found.items()
+        }
         return Latest(since=from_ms(first * _MINUTE_MS), destinations=destinations)
 
 

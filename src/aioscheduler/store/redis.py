@@ -79,3 +79,5 @@ class RedisStore(Lists, Archive, Recovery, Runs, Auditing, Punctual):
         await self._settle.drain()
         await self._write_job.drain()
         await self._settle_run.drain()
+        await self._late.flush()
+        await self._late_runs.flush()

@@ -41,8 +41,8 @@ from aioscheduler.store.jobcodec import (
     encode_skip,
 )
 from aioscheduler.store.jobs import Jobs, family, pairs
-from aioscheduler.store.leases import HEARTBEAT_MS, LEASE, Leases, attempt_line, late_text
-from aioscheduler.store.punctuality import lateness_keys
+from aioscheduler.store.leases import HEARTBEAT_MS, LEASE, Leases, attempt_line, lateness_us
+from aioscheduler.store.punctuality import Tally
 from aioscheduler.store.recurring import (
     ClaimedExecution,
     ExecutionRef,
@@ -75,6 +75,7 @@ class Runs(Jobs, Leases):
         self._keep = setup.executions_per_job
         #: What was made here and not claimed since, so that the claim need not read it again.
         self._fresh: dict[ExecutionId, tuple[Job, JobWebhook | None, Run, int]] = {}
+        self._late_runs = Tally("j", setup.clock, lambda: self._settle_runs([]))
         self._settle_run = Batcher(self._settle_runs, BATCH, weigh=lambda args: len(args[8]) + len(args[9]))
 
     # -- what is due
@@ -210,18 +211,21 @@ class Runs(Jobs, Leases):
             self._held.discard(held)  # nobody comes again: the lease is given back
             raise
         self._held.discard(held)
+        outcome, final = settlement.outcome, settlement.final
+        if outcome is not None and final is not None and not final.failures and claimed.webhook is not None:
+            self._late_runs.note(lateness_us(claimed, outcome), claimed.webhook.destination)
         if self.on_execution is not None:
             for text in started:
                 self.on_execution(decode_ref(text), self._clock.now_ms(), UNKNOWN)
         return Settled.APPLIED if code else Settled.LOST
 
     async def _settle_runs(self, items: list[tuple[Any, ...]]) -> Sequence[list[Any]]:
-        now_ms = self._clock.now_ms()
+        late = self._late_runs.take()
         key_names = [
             *(*_EXECUTION_KEYS, keys.JOBS_LAST, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX),
-            *(keys.DELIVERIES, keys.DELIVERIES_INDEX, *_AUDIT, *lateness_keys("j", now_ms)),
+            *(keys.DELIVERIES, keys.DELIVERIES_INDEX, *_AUDIT, *late.keys),
         ]
-        args: list[Any] = [self._log_size, self._keep, now_ms]
+        args: list[Any] = [self._log_size, self._keep, self._clock.now_ms(), late.text]
         for owner, *its_args in items:
             key_names += _keys_of(its_args[5], owner)
             args += its_args
@@ -231,7 +235,7 @@ class Runs(Jobs, Leases):
     def _settle_run_args(self, settlement: ExecutionSettlement) -> tuple[Any, ...]:
         claimed, final, following = settlement.claimed, settlement.final, settlement.following
         execution, ref = claimed.execution, claimed.ref
-        line, names, owned, lateness = self._run_line(settlement)
+        line, names, owned = self._run_line(settlement)
         text, body, letter = b"", b"", b""
         if final is not None:
             text = encode_ended(final)
@@ -281,29 +285,25 @@ class Runs(Jobs, Leases):
             names,
             owned,
             family(ref.owner),
-            lateness,
         )
 
     @staticmethod
-    def _run_line(settlement: ExecutionSettlement) -> tuple[bytes, str, str, str]:
-        """Return the line of the delivery log, and what the attempt adds to counters, the owner's, and lateness."""
+    def _run_line(settlement: ExecutionSettlement) -> tuple[bytes, str, str]:
+        """Return the line of the delivery log, and what the attempt adds to the counters, the owner's last."""
         claimed, final, outcome = settlement.claimed, settlement.final, settlement.outcome
         if final is None or final.duration_ms is None:
             reason = final.skip_reason if final else None
-            return b"", f"skipped:{reason.value}=1," if reason else "", "", ""
+            return b"", f"skipped:{reason.value}=1," if reason else "", ""
         duration_us = round(final.duration_ms * 1000)
         owned = f"attempts=1,duration_us:sum={duration_us},"
         begins = family(claimed.ref.owner)
         names = f"{begins}attempts=1,{begins}duration_us:sum={duration_us},"
         if outcome is None:
-            return b"", names, owned, ""
-        line, counted, lateness_us = attempt_line(claimed, outcome, final.attempt, final.scheduled_for, claimed.ref.id)
+            return b"", names, owned
+        line, counted, late_us = attempt_line(claimed, outcome, final.attempt, final.scheduled_for, claimed.ref.id)
         kind = "dead_letter" if settlement.reason is not None else outcome.kind.value
-        names += f"deliveries:execution:{kind}=1,{begins}delivered=1,{begins}lateness_us:sum={lateness_us},{counted}"
-        lateness = ""
-        if final.failures == 0 and claimed.webhook is not None:
-            lateness = late_text(lateness_us, claimed.webhook.destination)
-        return f"{outcome.kind.value} ".encode() + line, names, owned, lateness
+        names += f"deliveries:execution:{kind}=1,{begins}delivered=1,{begins}lateness_us:sum={late_us},{counted}"
+        return f"{outcome.kind.value} ".encode() + line, names, owned
 
     # -- by hand
 

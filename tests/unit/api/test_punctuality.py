@@ -27,6 +27,7 @@ async def deliver(api: Api, *late_ms: float, host: str = "example.com") -> None:
         outcome = Outcome(kind=OutcomeKind.SUCCESS, started_at=sent, finished_at=sent, duration_ms=1, response_code=200)
         ends.append(Settlement(claimed=claims[each], decision=Decision.DONE, outcome=outcome))
     await asyncio.gather(*map(store.settle, ends))
+    await store.drain()
 
 
 async def punctuality(api: Api) -> Any:
@@ -61,6 +62,7 @@ async def test_it_tells_percentiles_of_all_and_by_kind_and_destination(api: Api)
     _, run = await api.call("POST", f"/api/jobs/{job['id']}/run")
     api.clock.move(0.5)
     await api.settle(run["execution_ids"][0])
+    await api.context.store.drain()
     answer = await punctuality(api)
     for window in ("minute", "hour", "day"):
         told = answer[window]

@@ -7,28 +7,28 @@
 -- KEYS[18..] six a lease: string record of the job, hash executions, zset history, hash runs, list waiting, hash owner's
 --   counters
 -- ARGV[1] length of the log     ARGV[2] how many executions a job keeps   ARGV[3] now, ms
--- ARGV[4..] 24 a lease: reference, lease, "end" or "release", execution id, its creation in ms, job id, fire time in ms,
+-- ARGV[4] lateness of what was settled before, a line a destination, or ""
+-- ARGV[5..] 23 a lease: reference, lease, "end" or "release", execution id, its creation in ms, job id, fire time in ms,
 --   status, record, answer, due time in ms and claims so far (release), of the next attempt: reference or "", id,
 --   creation, record, due time in ms; dead letter or "", error, log line with its outcome or "", counters as
---   "name=n,name=n,", owner's counters likewise, how those of its family begin, lateness as "<lane> <µs> <destination>"
---   or ""; a leading "-" in the lease means: sent before, outcome unknown
+--   "name=n,name=n,", owner's counters likewise, how those of its family begin; a leading "-" in the lease means: sent before, outcome unknown
 -- returns a list a lease: 1 applied or 0 lost, then the references that became due because a run waited
 -- include account, history, lateness, letters, log
 local answers, counts, logged = {}, {}, 0
 local now = ARGV[3]
-local FIELDS = 24
+local FIELDS = 23
 local ENDS = {success = 'd', skipped = 'm'}
 
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
 
 -- Asked first, a full server refuses all of it.
 redis.call('HINCRBY', KEYS[5], 'jobs:fired', 0)
-for i = 1, (#ARGV - 3) / FIELDS do
-  local a, k = FIELDS * i - FIELDS + 4, 6 * i + 12
+for i = 1, (#ARGV - 4) / FIELDS do
+  local a, k = FIELDS * i - FIELDS + 5, 6 * i + 12
   local ref, lease, how, id, created, job, fire, status = unpack(ARGV, a, a + 7)
   local text, body, due, claims = unpack(ARGV, a + 8, a + 11)
   local nextref, nextid, nextcreated, nexttext, nextdue = unpack(ARGV, a + 12, a + 16)
-  local letter, failure, line, names, owned, family, lateness = unpack(ARGV, a + 17, a + 23)
+  local letter, failure, line, names, owned, family = unpack(ARGV, a + 17, a + 22)
   local executions, history, runs, waiting, owner = unpack(KEYS, k + 1, k + 5)
   local again = string.sub(lease, 1, 1) == '-'
   if again then lease = string.sub(lease, 2) end
@@ -89,7 +89,6 @@ for i = 1, (#ARGV - 3) / FIELDS do
     local outcome, rest = string.match(line, '^(%S+) (.*)$')
     write_line(KEYS[8], KEYS[9], 'j', job, outcome, rest)
     logged = logged + 1
-    if lateness ~= '' then note_late(lateness) end
   end
   answers[i] = answer
 end
@@ -97,6 +96,6 @@ end
 for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[5], name, string.format('%.0f', n)) end
 
 write_account(KEYS[10], KEYS[11])
-write_lateness(KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17])
+write_lateness(ARGV[4], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17])
 trim_log(KEYS[8], KEYS[9], ARGV[1], logged)
 return answers

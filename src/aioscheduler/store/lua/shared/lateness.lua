@@ -1,23 +1,21 @@
--- lateness.lua: how late what is settled left, by lanes of lateness: of all together, and of the destinations that were
--- latest. Of each time a string of all: the worst in µs and 1 in its first 8 bytes, then 4 bytes a lane; and of the
+-- lateness.lua: how late attempts left, by lanes of lateness: of all together, and of the destinations that were latest.
+-- Of each time a string of all: the worst in µs and 1 in its first 8 bytes, then 4 bytes a lane; and of the
 -- destinations a zset of up to 32, worst in µs * 32 + row, and a string of rows of 362 lanes, 4 bytes each.
 local late = {}
 local places = {}
 local lanes = {}
 
--- Of one attempt: its lane, its lateness in µs, its destination.
+-- A line a destination: its worst in µs, how many in which lanes as "lane=n,lane=n,", its name.
 local function note_late(text)
-  local lane, us, place = string.match(text, '^(%d+) (%d+) (.*)$')
-  us = tonumber(us)
-  local its = late[place]
-  if not its then
-    its = {worst = 0, lanes = {}}
-    late[place] = its
+  for worst, counts, place in string.gmatch(text, '(%d+) (%S+) ([^\n]+)\n') do
+    local its = {}
+    for lane, n in string.gmatch(counts, '(%d+)=(%d+),') do
+      its[lane] = tonumber(n)
+      lanes[lane] = (lanes[lane] or 0) + its[lane]
+    end
+    late[place] = {worst = tonumber(worst), lanes = its}
     places[#places + 1] = place
   end
-  its.worst = math.max(its.worst, us)
-  its.lanes[lane] = (its.lanes[lane] or 0) + 1
-  lanes[lane] = (lanes[lane] or 0) + 1
 end
 
 local function add_lanes(steps, offset, counts)
@@ -61,7 +59,6 @@ end
 
 -- Adds what was noted to one time; kept for so many seconds from its first.
 local function write_late(all, ranks, rows, keep, keep_ranks)
-  if #places == 0 then return end
   local worst, row, raised, fresh, steps = 0, {}, {}, {}, {'GET', 'i64', 0}
   add_lanes(steps, 2, lanes)
   local known = redis.call('BITFIELD', all, unpack(steps))[1]
@@ -89,7 +86,8 @@ local function write_late(all, ranks, rows, keep, keep_ranks)
   end
   steps = {}
   for place, at in pairs(row) do add_lanes(steps, at * 362, late[place].lanes) end
-  if #steps > 0 then redis.call('BITFIELD', rows, unpack(steps)) end
+  -- A call takes no more than 8000 values.
+  for i = 1, #steps, 4000 do redis.call('BITFIELD', rows, unpack(steps, i, math.min(i + 3999, #steps))) end
   if first then
     redis.call('EXPIRE', ranks, keep_ranks)
     redis.call('EXPIRE', rows, keep_ranks)
@@ -97,7 +95,9 @@ local function write_late(all, ranks, rows, keep, keep_ranks)
 end
 
 -- Minutes are kept for a day and a bit, their destinations for an hour and a bit; hours for a day and a bit.
-local function write_lateness(minute, minute_ranks, minute_rows, hour, hour_ranks, hour_rows)
+local function write_lateness(text, minute, minute_ranks, minute_rows, hour, hour_ranks, hour_rows)
+  if text == '' then return end
+  note_late(text)
   write_late(minute, minute_ranks, minute_rows, 93600, 3900)
   write_late(hour, hour_ranks, hour_rows, 97200, 97200)
 end
