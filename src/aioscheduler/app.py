@@ -147,6 +147,7 @@ def build_app(
         request_timeout_seconds=settings.request_timeout_seconds,
         rate_limit_per_second=settings.rate_limit_per_second,
         inbox=settings.inbox,
+        punctuality_target_ms=settings.punctuality_target_ms,
         version=__version__,
         worker=worker,
     )

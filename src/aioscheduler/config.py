@@ -247,6 +247,7 @@ class Settings:
     retry_max_backoff_seconds: float = _setting(3600.0, _number(0, MAX_BACKOFF_SECONDS))
     max_concurrency: int = _setting(1000, _integer(1, 100_000))
     max_concurrency_per_host: int = _setting(100, _integer(1, 100_000))
+    punctuality_target_ms: int = _setting(1000, _integer(0, 86_400_000))
     circuit_failures: int = _setting(20, _integer(0, 1_000_000))
     circuit_probe_seconds: float = _setting(5.0, _number(1, 3600))
     circuit_drain_per_second: float = _setting(100.0, _number(0.1, 100_000))

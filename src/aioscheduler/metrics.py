@@ -40,6 +40,8 @@ SKIP_REASONS = ("max_instances", "misfire", "coalesced")
 #: Why something is buried, as counted in ``dead:<reason>``.
 DEAD_REASONS = ("retries_exhausted", "missed_window", "invalid_record", "rejected_by_policy", "gone")
 _DEAD = "dead:"
+#: What is told of punctuality.
+FIGURES = ("p50", "p99", "p999", "worst")
 
 
 def bucket(bounds: Sequence[int], value_ms: float) -> str:
@@ -79,9 +81,11 @@ class Family:
 class Snapshot:
     """All there is to expose at one moment. The store's parts are ``None`` while it cannot be reached.
 
-    These, from ``counters`` to ``audit``, are the whole deployment's; the rest of the numbers this process's. ``audit``
-    has the account of each of :data:`KINDS`. ``worker`` is the number of this process where several share a port: a
-    label tells its gauges from theirs then, since a scrape gets to any of them.
+    These, from ``counters`` to ``punctuality``, are the whole deployment's; the rest of the numbers this process's.
+    ``audit`` has the account of each of :data:`KINDS`, ``punctuality`` by kind, or ``all``, and window how many first
+    attempts there were and how late, in ms, for each of :data:`FIGURES`, ``None`` without any. ``worker`` is the number
+    of this process where several share a port: a label tells its gauges from theirs then, since a scrape gets to any of
+    them.
     """
 
     version: str
@@ -93,11 +97,14 @@ class Snapshot:
     accounts: Family | None
     bots: Family | None
     audit: Mapping[str, Mapping[str, int]] | None
+    punctuality: Mapping[tuple[str, str], Mapping[str, int | float | None]] | None
     store_risks: int
     uptime_seconds: float
     loop_lag_seconds: float
     window_entries: int
     in_flight: int
+    punctuality_target_ms: int = 0
+    punctuality_breached: bool = False
     circuits_open: int = 0
     circuits_opened: int = 0
     worker: int | None = None
@@ -131,6 +138,13 @@ class _SnapshotCollector(Collector):
             yield from _counted(snapshot.counters)
         if snapshot.audit is not None:
             yield from _accounted(snapshot.audit)
+        if snapshot.punctuality is not None:
+            yield from _punctual(snapshot.punctuality)
+            target_s = snapshot.punctuality_target_ms / 1000
+            yield _gauge(
+                "punctuality_target_seconds", "What p99 of the last minute should be at most; 0: any.", target_s
+            )
+            yield _gauge("punctuality_breached", "1 while it is more, else 0.", int(snapshot.punctuality_breached))
 
 
 def _own(snapshot: Snapshot) -> Iterator[Metric]:
@@ -203,6 +217,24 @@ def _accounted(audit: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
             ended.add_metric([kind, how], account[how])
         difference.add_metric([kind], account["difference"])
     yield from (planned, ended, difference)
+
+
+def _punctual(found: Mapping[tuple[str, str], Mapping[str, int | float | None]]) -> Iterator[Metric]:
+    lateness = GaugeMetricFamily(
+        "aioscheduler_punctuality_seconds",
+        "How late first attempts left that ended in the last minute, hour or day.",
+        labels=["kind", "window", "figure"],
+    )
+    deliveries = GaugeMetricFamily(
+        "aioscheduler_punctuality_deliveries", "How many of these there were.", labels=["kind", "window"]
+    )
+    for (kind, window), figures in found.items():
+        deliveries.add_metric([kind, window], figures["deliveries"] or 0)
+        for figure in FIGURES:
+            value = figures[f"{figure}_ms"]
+            if value is not None:
+                lateness.add_metric([kind, window, figure], value / 1000)
+    yield from (lateness, deliveries)
 
 
 def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:

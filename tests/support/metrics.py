@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aioscheduler.metrics import HOWS, KINDS, Family, Snapshot
+from aioscheduler.metrics import FIGURES, HOWS, KINDS, Family, Snapshot
 
 EMPTY = Snapshot(
     version="1",
@@ -14,6 +14,11 @@ EMPTY = Snapshot(
     accounts=Family(),
     bots=Family(),
     audit={kind: dict.fromkeys(("planned", *HOWS, "pending", "difference"), 0) for kind in KINDS},
+    punctuality={
+        (kind, window): {"deliveries": 1} | {f"{figure}_ms": 0.0 for figure in FIGURES}
+        for kind in ("all", *KINDS)
+        for window in ("minute", "hour", "day")
+    },
     store_risks=0,
     uptime_seconds=1,
     loop_lag_seconds=0,

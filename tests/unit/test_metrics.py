@@ -11,6 +11,7 @@ from aioscheduler.domain.execution import DeadReason, ExecutionStatus, OutcomeKi
 from aioscheduler.metrics import (
     DEAD_REASONS,
     ENDS,
+    FIGURES,
     HOWS,
     LATENESS_BOUNDS_MS,
     OUTCOMES,
@@ -175,6 +176,7 @@ def test_without_the_store_only_this_process_is_exposed() -> None:
             accounts=None,
             bots=None,
             audit=None,
+            punctuality=None,
         )
     )
     assert found["aioscheduler_store_up",] == 0
@@ -285,6 +287,27 @@ def test_reasons_of_dead_letters_are_exposed_before_the_first_and_also_those_nob
     assert found["aioscheduler_dead_letters_created_total", "gone"] == 2
     assert found["aioscheduler_dead_letters_created_total", "missed_window"] == 0
     assert found["aioscheduler_dead_letters_created_total", "of_old"] == 1
+
+
+def test_punctuality_is_told_in_seconds_and_what_there_is_none_of_not_at_all() -> None:
+    late: dict[str, float | None] = {
+        "deliveries": 3,
+        "p50_ms": 1.5,
+        "p99_ms": 2000.0,
+        "p999_ms": 2000.0,
+        "worst_ms": 2000.25,
+    }
+    nothing: dict[str, float | None] = {"deliveries": 0, **dict.fromkeys((f"{figure}_ms" for figure in FIGURES), None)}
+    told: dict[tuple[str, str], dict[str, float | None]] = {("all", "hour"): late, ("execution", "hour"): nothing}
+    found = samples(dataclasses.replace(EMPTY, punctuality=told, punctuality_target_ms=250, punctuality_breached=True))
+    lateness = {names[1:]: value for names, value in found.items() if names[0] == "aioscheduler_punctuality_seconds"}
+    assert lateness == {
+        (figure, "all", "hour"): value for figure, value in zip(FIGURES, (0.0015, 2, 2, 2.00025), strict=True)
+    }
+    assert found["aioscheduler_punctuality_deliveries", "all", "hour"] == 3
+    assert found["aioscheduler_punctuality_deliveries", "execution", "hour"] == 0
+    assert found["aioscheduler_punctuality_target_seconds",] == 0.25
+    assert found["aioscheduler_punctuality_breached",] == 1
 
 
 def test_the_account_is_told_by_kind_and_by_what_became_of_it() -> None:

@@ -26,7 +26,8 @@ from aioscheduler.store.recurring import JobStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiConfig:
-    """The settings the API needs, as plain values. ``rate_limit_per_second`` of 0 means no limit.
+    """The settings the API needs, as plain values. ``rate_limit_per_second`` of 0 means no limit, and a
+    ``punctuality_target_ms`` of 0 no target.
 
     ``worker`` is the number of this process where several share a port.
     """
@@ -46,6 +47,7 @@ class ApiConfig:
     request_timeout_seconds: float = 60
     rate_limit_per_second: float = 0
     inbox: Literal["true", "false", "open"] = "true"
+    punctuality_target_ms: int = 0
     version: str = "0"
     worker: int | None = None
 

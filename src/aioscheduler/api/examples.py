@@ -260,6 +260,15 @@ DESCRIPTIONS = {
         "The numbers are counted in the same atomic steps as the changes themselves. Those of single minutes are kept "
         "for `AUDIT_TTL_DAYS`."
     ),
+    ("GET", "/punctuality"): (
+        "Says of the last minute, hour and day how late first attempts left: from when they were due until the "
+        "request was sent, or could not be. What was put off, or waited for a slot or a circuit, counts as late; "
+        "retries do not count. An attempt counts when it has ended, in the whole deployment.\n\n"
+        "Each time ends now and begins `from`, at a full minute; the destinations of the day at a full hour. "
+        "Percentiles are told with an error of 5 % at most, or 8 µs below 16 µs; the worst is exact. `destinations` "
+        "are chosen among the 32 with the worst of each minute or, of the day, each hour. While `breached`, the "
+        "minute's `p99_ms` is above `PUNCTUALITY_TARGET_MS`."
+    ),
     ("GET", "/metrics"): (
         "JSON, or Prometheus text when `Accept` asks for `text/plain` or `application/openmetrics-text`. Counters are "
         "the whole deployment's.\n\n"
@@ -281,6 +290,30 @@ _ACCOUNTS = [
     )
     for numbers in ((127, 110, 3, 5, 2, 1, 6, 0), (120, 104, 3, 5, 2, 0, 6, 0), (7, 6, 0, 0, 0, 1, 0, 0))
 ]
+
+
+def _figures(*numbers: float) -> dict[str, float]:
+    return dict(zip(("deliveries", "p50_ms", "p99_ms", "p999_ms", "worst_ms"), numbers, strict=True))
+
+
+_LATENESS = {
+    "minute": {
+        **_figures(127, 0.421, 1.904, 6.229, 6.229),
+        "messages": _figures(120, 0.421, 1.904, 6.229, 6.229),
+        "executions": _figures(7, 0.613, 2.133, 2.133, 2.133),
+    },
+    "hour": {
+        **_figures(7620, 0.421, 1.904, 6.743, 12.207),
+        "messages": _figures(7200, 0.421, 1.904, 6.743, 12.207),
+        "executions": _figures(420, 0.613, 2.133, 4.813, 4.813),
+    },
+    "day": {
+        **_figures(182880, 0.421, 1.904, 6.743, 311.048),
+        "messages": _figures(172800, 0.421, 1.904, 6.743, 311.048),
+        "executions": _figures(10080, 0.613, 2.133, 4.813, 9.918),
+    },
+}
+_LATEST = [{"destination": "https://example.com:443", **_figures(127, 0.421, 1.904, 6.229, 6.229)}]
 _HOOK = "https://example.com/hooks/reminders"
 _TOMORROW = "2030-04-15T02:41:45+00:00"
 
@@ -630,6 +663,7 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         "window_entries": 2,
         "loop_lag_ms": 0.3,
         "circuits_open": ["https://hooks.example.com:443"],
+        "punctuality": {"target_ms": 1000, "breached": False, "deliveries": 127, "p99_ms": 1.904},
         "store": {
             "kind": "embedded",
             "version": "Valkey 9.1.0",
@@ -644,6 +678,23 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         **_ACCOUNTS[0],
         "messages": _ACCOUNTS[1],
         "executions": _ACCOUNTS[2],
+        "timestamp": "2030-04-15T02:50:00.250+00:00",
+    },
+    ("GET", "/punctuality", 200): {
+        "target_ms": 1000,
+        "breached": False,
+        **{
+            window: {
+                "from": begin,
+                **_LATENESS[window],
+                "destinations": {"from": begin, "by_worst": _LATEST, "by_p99": _LATEST},
+            }
+            for window, begin in (
+                ("minute", "2030-04-15T02:49:00+00:00"),
+                ("hour", "2030-04-15T01:50:00+00:00"),
+                ("day", "2030-04-14T02:50:00+00:00"),
+            )
+        },
         "timestamp": "2030-04-15T02:50:00.250+00:00",
     },
     ("GET", "/metrics", 200): {
@@ -683,6 +734,7 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
             "oldest_overdue_seconds": 0.0,
         },
         "audit": {"messages": _ACCOUNTS[1], "executions": _ACCOUNTS[2]},
+        "punctuality": {"target_ms": 1000, "breached": False, **_LATENESS},
         "bot_jobs": {
             "total": 3,
             "enabled": 2,

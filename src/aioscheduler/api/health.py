@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from aioscheduler.domain.job import BOTS
+from aioscheduler.domain.punctuality import Figures, Window
 from aioscheduler.errors import StoreUnavailable
 from aioscheduler.store.base import Counts, Store, StoreReport
 from aioscheduler.store.recurring import JobCounts, JobStore
@@ -52,6 +53,15 @@ class StoreProbe:
         except (StoreUnavailable, TimeoutError):
             return None
         return Census(messages=messages, account_jobs=account_jobs, bot_jobs=bot_jobs)
+
+    async def last_minute(self) -> Figures | None:
+        """Return how punctual the last minute was; ``None`` when the store does not say so in time."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found = (await self._store.punctuality([Window.MINUTE]))[Window.MINUTE]
+        except (StoreUnavailable, TimeoutError):
+            return None
+        return (found.messages + found.executions).figures()
 
     async def report(self) -> StoreReport | None:
         """Return what the store is, once a write to it came back; ``None`` when that takes too long, or fails."""

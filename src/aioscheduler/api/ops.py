@@ -14,9 +14,12 @@ from aioscheduler.api.auth import principal
 from aioscheduler.api.context import CONTEXT, Context
 from aioscheduler.api.health import Census
 from aioscheduler.api.i18n import word
+from aioscheduler.api.punctuality import as_json, figures_of
+from aioscheduler.api.punctuality import shown as punctuality_shown
 from aioscheduler.api.respond import answer, language
 from aioscheduler.domain.instant import rfc3339_ms
 from aioscheduler.domain.job import BOTS, Owner
+from aioscheduler.domain.punctuality import Figures, Window
 from aioscheduler.errors import Forbidden, Sentence, StoreUnavailable
 from aioscheduler.metrics import (
     Family,
@@ -58,7 +61,9 @@ async def detailed_health(request: web.Request) -> web.Response:
     """``GET /health/detailed``"""
     context = request.app[CONTEXT]
     speech = language(request)
-    census, report = await asyncio.gather(context.probe.census(), context.probe.report())
+    census, report, last_minute = await asyncio.gather(
+        context.probe.census(), context.probe.report(), context.probe.last_minute()
+    )
     engine = context.engine
     healthy = report is not None and engine.listening and engine.running
     return answer(
@@ -73,6 +78,7 @@ async def detailed_health(request: web.Request) -> web.Response:
             "window_entries": engine.window_size,
             "loop_lag_ms": round(engine.loop_lag_seconds * 1000, 3),
             "circuits_open": engine.circuits_open[:_MOST_CIRCUITS],
+            "punctuality": None if last_minute is None else _punctuality(context, last_minute),
             "store": None
             if report is None
             else {
@@ -85,6 +91,17 @@ async def detailed_health(request: web.Request) -> web.Response:
         },
         200 if healthy else 503,
     )
+
+
+def _punctuality(context: Context, last_minute: Figures) -> dict[str, Any]:
+    target_ms = context.config.punctuality_target_ms
+    told = as_json(last_minute)
+    return {
+        "target_ms": target_ms,
+        "breached": last_minute.breaches(target_ms),
+        "deliveries": told["deliveries"],
+        "p99_ms": told["p99_ms"],
+    }
 
 
 async def scheduler_health(request: web.Request) -> web.Response:
@@ -138,12 +155,13 @@ async def metrics(request: web.Request) -> web.Response:
     told = {"timestamp": rfc3339_ms(context.clock.now())}
     if accounts is not None:
         return answer(told | _recurring(await _sum(context, accounts)))
-    counters, counts, family, bots, audit = await asyncio.gather(
+    counters, counts, family, bots, audit, punctuality = await asyncio.gather(
         context.store.counters(),
         context.store.counts(),
         _family(context, None),
         _family(context, BOTS),
         context.store.audit(),
+        context.store.punctuality(tuple(Window)),
     )
     return answer(
         told
@@ -158,6 +176,7 @@ async def metrics(request: web.Request) -> web.Response:
             },
             "bot_jobs": {**jobs_summary(bots), "runs": bot_runs_summary(bots)},
             "audit": {"messages": shown(audit.messages), "executions": shown(audit.executions)},
+            "punctuality": punctuality_shown(context, punctuality),
         }
     )
 
@@ -189,16 +208,19 @@ async def _family(context: Context, owner: Owner | None) -> Family:
 
 async def _snapshot(context: Context) -> Snapshot:
     engine = context.engine
-    counters, counts, accounts, bots, audit = None, None, None, None, None
+    counters, counts, accounts, bots, audit, punctuality = None, None, None, None, None, None
     # A scraper learns more from store_up 0 than from an error.
     with suppress(StoreUnavailable):
-        counters, counts, accounts, bots, audit = await asyncio.gather(
+        counters, counts, accounts, bots, audit, punctuality = await asyncio.gather(
             context.store.counters(),
             context.store.counts(),
             _family(context, None),
             _family(context, BOTS),
             context.store.audit(),
+            context.store.punctuality(tuple(Window)),
         )
+    figures = None if punctuality is None else {window: figures_of(its) for window, its in punctuality.items()}
+    target_ms = context.config.punctuality_target_ms
     return Snapshot(
         version=context.config.version,
         counters=counters,
@@ -209,6 +231,11 @@ async def _snapshot(context: Context) -> Snapshot:
         accounts=accounts,
         bots=bots,
         audit=None if audit is None else {"message": shown(audit.messages), "execution": shown(audit.executions)},
+        punctuality=None
+        if figures is None
+        else {(kind, window.value): as_json(its) for window, kinds in figures.items() for kind, its in kinds.items()},
+        punctuality_target_ms=target_ms,
+        punctuality_breached=figures is not None and figures[Window.MINUTE]["all"].breaches(target_ms),
         store_risks=engine.store_risks,
         uptime_seconds=context.clock.monotonic() - context.started_at,
         loop_lag_seconds=engine.loop_lag_seconds,

@@ -25,6 +25,7 @@ from aioscheduler.api import (
     jobs,
     messages,
     ops,
+    punctuality,
     webhooks,
 )
 from aioscheduler.api.auth import Access
@@ -511,6 +512,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=queries.AuditQuery,
         responses={200: ops_shapes.AuditSchema},
         errors=(422,),
+    ),
+    Route(
+        method="GET",
+        path="/punctuality",
+        handler=punctuality.punctuality,
+        summary="Say how late first attempts left",
+        tag="operations",
+        responses={200: ops_shapes.PunctualitySchema},
     ),
     Route(
         method="GET",

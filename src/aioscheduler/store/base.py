@@ -14,6 +14,7 @@ from typing import Generic, NewType, Protocol, TypeVar
 
 from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Outcome, OutcomeKind
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus
+from aioscheduler.domain.punctuality import Lateness, Window
 from aioscheduler.domain.target import Destination
 
 T = TypeVar("T")
@@ -211,6 +212,23 @@ class Audit:
 
     messages: Account
     executions: Account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Punctuality:
+    """How late first attempts left that ended since an instant."""
+
+    since: datetime
+    messages: Lateness
+    executions: Lateness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latest:
+    """The destinations whose first attempts left latest, of those that ended since an instant."""
+
+    since: datetime
+    destinations: Mapping[Destination, Lateness]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -425,6 +443,22 @@ class Store(Protocol):
 
     async def forget_audit(self, before: datetime) -> None:
         """Forget the minutes before an instant that nothing is pending of; the account without bounds stays whole."""
+        ...
+
+    async def punctuality(self, windows: Sequence[Window]) -> Mapping[Window, Punctuality]:
+        """Return how late first attempts left, of the whole deployment.
+
+        A first attempt is one before which none failed: a retry is late on purpose, and what was put off is not. It is
+        counted within half a second after it was settled; what a replica had not counted is lost when it is killed.
+        """
+        ...
+
+    async def latest(self, window: Window) -> Latest:
+        """Return the destinations that were latest: of each minute, or for the day of each hour, 32 by their worst.
+
+        So the worst are exact. Where there were more, the rest of what is told of one is only since it was among them.
+        The day's begins at a full hour.
+        """
         ...
 
     async def ping(self) -> None:

@@ -43,6 +43,10 @@ AUDIT_MINUTES: Final = b"aioscheduler:messages:audit:minutes"
 #: The same two of executions, by the minute of their fire time; all attempts of one webhook in one run are one.
 EXECUTIONS_AUDIT: Final = b"aioscheduler:executions:audit"
 EXECUTIONS_AUDIT_MINUTES: Final = b"aioscheduler:executions:audit:minutes"
+#: Where the keys of lateness begin, all of which expire.
+LATENESS: Final = b"aioscheduler:lateness:"
+#: How many destinations a minute's, or an hour's, ranks hold: as in ``lua/shared/lateness.lua``.
+MOST_DESTINATIONS: Final = 32
 #: What a step touches that writes or ends live messages, besides their records.
 LIVE: Final = (DUE, LEASED, STATE, INDEX, COUNTERS, AUDIT, AUDIT_MINUTES)
 #: set: the ids of all replicas that ever said they live and were not yet found dead.
@@ -135,6 +139,24 @@ def waiting(job_id: str) -> bytes:
 def owner_counters(owner: str) -> bytes:
     """Return the key of an owner's counters: a hash, name -> count."""
     return b"aioscheduler:counters:" + owner.encode()
+
+
+def lateness(kind: str, unit: str, number: int) -> bytes:
+    """Return the key of how late messages or executions, ``m`` or ``j``, left in a minute or hour since 1970.
+
+    A string: the worst in µs, and 1, as 8 bytes, then how many there are in each lane of ``domain.punctuality``, as 4.
+    """
+    return LATENESS + f"{unit}:{kind}:{number}".encode()
+
+
+def lateness_ranks(unit: str, number: int) -> bytes:
+    """Return the key of a minute's or hour's destinations: a zset of the latest, destination -> worst µs * 32 + row."""
+    return LATENESS + f"{unit}:ranks:{number}".encode()
+
+
+def lateness_rows(unit: str, number: int) -> bytes:
+    """Return the key of the lateness of those: a string, rows of 362 lanes of 4 bytes each."""
+    return LATENESS + f"{unit}:rows:{number}".encode()
 
 
 def bot_memory(bot: str) -> bytes:

@@ -21,6 +21,7 @@ from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Setup
 from aioscheduler.store.codec import State, decode, encode_dead, encode_delivery
 from aioscheduler.store.outside import Outside
+from aioscheduler.store.punctuality import Tally
 from aioscheduler.store.recurring import ClaimedExecution
 from aioscheduler.store.scripts import SettleCode
 
@@ -45,6 +46,7 @@ class Leases(Outside):
         self._log_size = setup.delivery_log_size
         self._bot_lease_ms = setup.bot_lease_ms
         self._settle = Batcher(self._settle_batch, BATCH, weigh=lambda item: len(item[0].claimed.record))
+        self._late = Tally("m", setup.clock, lambda: self._settle_batch([]))
         self._claims = 0
         self._claiming: set[int] = set()
         #: With their ids: what one claim leased for one time has the same lease.
@@ -155,12 +157,17 @@ class Leases(Outside):
             self._held.discard(held)  # nobody comes again: the lease is given back
             raise
         self._held.discard(held)
+        if settlement.outcome is not None and not settlement.claimed.failures:
+            self._late.note(
+                lateness_us(settlement.claimed, settlement.outcome), settlement.claimed.message.target.destination
+            )
         if settled is Settled.CHANGED:
             self._tell_found(await self.examine([settlement.claimed.message.id]))
         return settled
 
     async def _settle_batch(self, items: list[tuple[Settlement, tuple[Any, ...]]]) -> Sequence[Settled]:
-        args: list[Any] = [self._log_size]
+        late = self._late.take()
+        args: list[Any] = [self._log_size, late.text]
         records = []
         removing = []
         for settlement, its_args in items:
@@ -174,7 +181,7 @@ class Leases(Outside):
                 [
                     *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS),
                     *(keys.DEAD, keys.DEAD_INDEX, keys.DELIVERIES, keys.DELIVERIES_INDEX),
-                    *(keys.AUDIT, keys.AUDIT_MINUTES),
+                    *(keys.AUDIT, keys.AUDIT_MINUTES, *late.keys),
                     *records,
                 ],
                 args,
@@ -248,6 +255,11 @@ def _destination(record: bytes | None) -> Destination | None:
         return None
 
 
+def lateness_us(claimed: Claimed | ClaimedExecution, outcome: Outcome) -> int:
+    """Return how late an attempt left, or could not."""
+    return round(((outcome.sent_at or outcome.started_at) - claimed.due_at).total_seconds() * 1_000_000)
+
+
 def attempt_line(
     claimed: Claimed | ClaimedExecution,
     outcome: Outcome,
@@ -257,8 +269,8 @@ def attempt_line(
 ) -> tuple[bytes, str, int]:
     """Return an attempt's line of the delivery log, what it adds to the counters of all deliveries, and how late it was
     in µs."""
-    started = outcome.sent_at or outcome.started_at
-    lateness_ms = (started - claimed.due_at).total_seconds() * 1000
+    late_us = lateness_us(claimed, outcome)
+    lateness_ms = late_us / 1000
     line = encode_delivery(
         outcome,
         attempt=attempt,
@@ -268,12 +280,11 @@ def attempt_line(
         lateness_ms=lateness_ms,
         execution_id=execution_id,
     )
-    lateness_us = round(lateness_ms * 1000)
     names = (
-        f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)}=1,lateness_us:sum={lateness_us},"
+        f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)}=1,lateness_us:sum={late_us},"
         f"duration_ms:le:{bucket(DURATION_BOUNDS_MS, outcome.duration_ms)}=1,"
         f"duration_us:sum={round(outcome.duration_ms * 1000)},"
     )
     if lateness_ms < 0:
         names += "fired_early=1,"
-    return line, names, lateness_us
+    return line, names, late_us

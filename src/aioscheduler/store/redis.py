@@ -18,6 +18,7 @@ from aioscheduler.store.calls import CALL_TIMEOUT, REFUSED, Setup, translated
 from aioscheduler.store.channel import Keeping
 from aioscheduler.store.keys import message_id_of
 from aioscheduler.store.lists import Lists
+from aioscheduler.store.punctuality import Punctual
 from aioscheduler.store.recovery import Recovery
 from aioscheduler.store.report import report
 from aioscheduler.store.runs import Runs
@@ -25,7 +26,7 @@ from aioscheduler.store.runs import Runs
 __all__ = ["CALL_TIMEOUT", "RedisStore", "message_id_of", "translated"]
 
 
-class RedisStore(Lists, Archive, Recovery, Runs, Auditing):
+class RedisStore(Lists, Archive, Recovery, Runs, Auditing, Punctual):
     """The store on Redis 6.2 or later, or Valkey. Its verbs stand in the modules of its bases."""
 
     def __init__(
@@ -78,3 +79,5 @@ class RedisStore(Lists, Archive, Recovery, Runs, Auditing):
         await self._settle.drain()
         await self._write_job.drain()
         await self._settle_run.drain()
+        await self._late.flush()
+        await self._late_runs.flush()

@@ -41,7 +41,8 @@ from aioscheduler.store.jobcodec import (
     encode_skip,
 )
 from aioscheduler.store.jobs import Jobs, family, pairs
-from aioscheduler.store.leases import HEARTBEAT_MS, LEASE, Leases, attempt_line
+from aioscheduler.store.leases import HEARTBEAT_MS, LEASE, Leases, attempt_line, lateness_us
+from aioscheduler.store.punctuality import Tally
 from aioscheduler.store.recurring import (
     ClaimedExecution,
     ExecutionRef,
@@ -74,6 +75,7 @@ class Runs(Jobs, Leases):
         self._keep = setup.executions_per_job
         #: What was made here and not claimed since, so that the claim need not read it again.
         self._fresh: dict[ExecutionId, tuple[Job, JobWebhook | None, Run, int]] = {}
+        self._late_runs = Tally("j", setup.clock, lambda: self._settle_runs([]))
         self._settle_run = Batcher(self._settle_runs, BATCH, weigh=lambda args: len(args[8]) + len(args[9]))
 
     # -- what is due
@@ -209,17 +211,21 @@ class Runs(Jobs, Leases):
             self._held.discard(held)  # nobody comes again: the lease is given back
             raise
         self._held.discard(held)
+        outcome, final = settlement.outcome, settlement.final
+        if outcome is not None and final is not None and not final.failures and claimed.webhook is not None:
+            self._late_runs.note(lateness_us(claimed, outcome), claimed.webhook.destination)
         if self.on_execution is not None:
             for text in started:
                 self.on_execution(decode_ref(text), self._clock.now_ms(), UNKNOWN)
         return Settled.APPLIED if code else Settled.LOST
 
     async def _settle_runs(self, items: list[tuple[Any, ...]]) -> Sequence[list[Any]]:
+        late = self._late_runs.take()
         key_names = [
             *(*_EXECUTION_KEYS, keys.JOBS_LAST, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX),
-            *(keys.DELIVERIES, keys.DELIVERIES_INDEX, *_AUDIT),
+            *(keys.DELIVERIES, keys.DELIVERIES_INDEX, *_AUDIT, *late.keys),
         ]
-        args: list[Any] = [self._log_size, self._keep, self._clock.now_ms()]
+        args: list[Any] = [self._log_size, self._keep, self._clock.now_ms(), late.text]
         for owner, *its_args in items:
             key_names += _keys_of(its_args[5], owner)
             args += its_args
@@ -294,9 +300,9 @@ class Runs(Jobs, Leases):
         names = f"{begins}attempts=1,{begins}duration_us:sum={duration_us},"
         if outcome is None:
             return b"", names, owned
-        line, counted, lateness_us = attempt_line(claimed, outcome, final.attempt, final.scheduled_for, claimed.ref.id)
+        line, counted, late_us = attempt_line(claimed, outcome, final.attempt, final.scheduled_for, claimed.ref.id)
         kind = "dead_letter" if settlement.reason is not None else outcome.kind.value
-        names += f"deliveries:execution:{kind}=1,{begins}delivered=1,{begins}lateness_us:sum={lateness_us},{counted}"
+        names += f"deliveries:execution:{kind}=1,{begins}delivered=1,{begins}lateness_us:sum={late_us},{counted}"
         return f"{outcome.kind.value} ".encode() + line, names, owned
 
     # -- by hand

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -15,9 +15,11 @@ from aioscheduler.api.auth import Principal
 from aioscheduler.api.ops import readable_duration, wants_text
 from aioscheduler.domain.execution import ExecutionStatus
 from aioscheduler.domain.job import BOTS, Owner
+from aioscheduler.domain.punctuality import Lateness, Window
 from aioscheduler.errors import Sentence, StoreUnavailable
-from aioscheduler.store.base import Counts, StoreReport
+from aioscheduler.store.base import Counts, Punctuality, StoreReport
 from aioscheduler.store.recurring import ExecutionCounts, JobCounts
+from tests.support.clock import START
 from tests.unit.api.conftest import Api, MakeApi
 
 ONE, TWO, THREE = (Owner(f"{n}23e4567-e89b-12d3-a456-426614174abc") for n in range(1, 4))
@@ -72,6 +74,11 @@ class SlowStore:
 
     async def job_counts(self, owner: Owner | None) -> JobCounts:
         return JobCounts(total=0, enabled=0)
+
+    async def punctuality(self, windows: Sequence[Window]) -> Mapping[Window, Punctuality]:
+        await self.may_answer.wait()
+        nothing = Punctuality(since=START, messages=Lateness(), executions=Lateness())
+        return dict.fromkeys(windows, nothing)
 
     async def ping(self) -> None:
         await self.may_answer.wait()
@@ -170,7 +177,7 @@ async def test_probes_of_a_silent_store_share_one_question_and_end(
     }
     assert store.questions == 1
     status, answer = await api.call("GET", "/health/detailed")
-    assert (status, answer["database"], answer["store"]) == (503, "disconnected", None)
+    assert (status, answer["database"], answer["store"], answer["punctuality"]) == (503, "disconnected", None, None)
 
 
 async def test_each_probe_that_comes_alone_asks_the_store_anew(make_api: MakeApi) -> None:
@@ -201,7 +208,7 @@ async def test_metrics_tell_of_all_accounts_and_of_the_bots_apart(api: Api) -> N
     api.context.jobs = jobs
     status, answer = await api.call("GET", "/metrics")
     assert status == 200
-    assert answer.keys() == {"timestamp", "jobs", "executions", "messages", "bot_jobs", "audit"}
+    assert answer.keys() == {"timestamp", "jobs", "executions", "messages", "bot_jobs", "audit", "punctuality"}
     assert answer["jobs"] == {"total": 40, "enabled": 30, "disabled": 10}
     assert answer["executions"] == {
         "total": 201,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import Schema, fields
 
 
@@ -38,6 +40,17 @@ class StoreSchema(Schema):
     risks = fields.List(fields.String(), required=True)
 
 
+class BreachSchema(Schema):
+    """How punctual the last minute was, against the target. A breach is not unhealthy."""
+
+    target_ms = fields.Integer(required=True, metadata={"description": "`PUNCTUALITY_TARGET_MS`; 0: none."})
+    breached = fields.Boolean(
+        required=True, metadata={"description": "`p99_ms` is above the target; fewer than 10 deliveries breach none."}
+    )
+    deliveries = fields.Integer(required=True)
+    p99_ms = fields.Float(required=True, allow_none=True)
+
+
 class DetailedHealthSchema(Schema):
     """``GET /health/detailed``"""
 
@@ -57,6 +70,7 @@ class DetailedHealthSchema(Schema):
         required=True,
         metadata={"description": "Destinations this process leaves alone because they fail, 100 at most."},
     )
+    punctuality = fields.Nested(BreachSchema, required=True, allow_none=True)
     store = fields.Nested(StoreSchema, required=True, allow_none=True)
 
 
@@ -156,6 +170,79 @@ class AuditMetricsSchema(Schema):
     executions = fields.Nested(AccountSchema, required=True)
 
 
+_FIGURES = {
+    "p50_ms": "Half of them were later.",
+    "p99_ms": "One in a hundred was later.",
+    "p999_ms": "One in a thousand was later.",
+    "worst_ms": "None was later.",
+}
+
+
+def _figures() -> dict[str, fields.Field[Any]]:
+    return {
+        "deliveries": fields.Integer(required=True, metadata={"description": "How many first attempts ended."}),
+        **{
+            name: fields.Float(required=True, allow_none=True, metadata={"description": text})
+            for name, text in _FIGURES.items()
+        },
+    }
+
+
+#: How late first attempts left: of messages, or of executions.
+FiguresSchema = Schema.from_dict(_figures(), name="FiguresSchema")
+
+
+class WindowMetricsSchema(Schema.from_dict(_figures(), name="AllFigures")):  # type: ignore[misc]  # made from a table
+    """How late first attempts left that ended in some time: of all together, of messages, and of executions."""
+
+    messages = fields.Nested(FiguresSchema, required=True)
+    executions = fields.Nested(FiguresSchema, required=True)
+
+
+class DestinationFiguresSchema(Schema.from_dict(_figures(), name="ItsFigures")):  # type: ignore[misc]  # likewise
+    """How late those to one destination left."""
+
+    destination = fields.String(required=True, metadata={"description": "Scheme, host and port."})
+
+
+class LatestSchema(Schema):
+    """The destinations whose first attempts left latest, 20 at most."""
+
+    # "from" is a word of the language.
+    locals()["from"] = fields.DateTime(required=True)
+    by_worst = fields.List(fields.Nested(DestinationFiguresSchema), required=True)
+    by_p99 = fields.List(fields.Nested(DestinationFiguresSchema), required=True)
+
+
+class WindowSchema(WindowMetricsSchema):
+    """The same, with the destinations that were latest."""
+
+    locals()["from"] = fields.DateTime(required=True)
+    destinations = fields.Nested(LatestSchema, required=True)
+
+
+class PunctualityMetricsSchema(Schema):
+    """How punctual the last minute, hour and day were; ``GET /punctuality`` tells more."""
+
+    target_ms = fields.Integer(required=True, metadata={"description": "`PUNCTUALITY_TARGET_MS`; 0: none."})
+    breached = fields.Boolean(
+        required=True,
+        metadata={"description": "The minute's `p99_ms` is above the target; fewer than 10 deliveries breach none."},
+    )
+    minute = fields.Nested(WindowMetricsSchema, required=True)
+    hour = fields.Nested(WindowMetricsSchema, required=True)
+    day = fields.Nested(WindowMetricsSchema, required=True)
+
+
+class PunctualitySchema(PunctualityMetricsSchema):
+    """``GET /punctuality``"""
+
+    minute = fields.Nested(WindowSchema, required=True)
+    hour = fields.Nested(WindowSchema, required=True)
+    day = fields.Nested(WindowSchema, required=True)
+    timestamp = fields.DateTime(required=True)
+
+
 class MetricsSchema(Schema):
     """``GET /metrics`` as JSON. With an account's token it has ``jobs`` and ``executions`` of its accounts only."""
 
@@ -165,6 +252,7 @@ class MetricsSchema(Schema):
     messages = fields.Nested(MessageMetricsSchema, metadata={"description": "Not for accounts."})
     bot_jobs = fields.Nested(BotJobMetricsSchema, metadata={"description": "Not for accounts."})
     audit = fields.Nested(AuditMetricsSchema, metadata={"description": "Not for accounts."})
+    punctuality = fields.Nested(PunctualityMetricsSchema, metadata={"description": "Not for accounts."})
 
 
 class AuditSchema(Schema.from_dict(dict(_account()), name="Sums")):  # type: ignore[misc]  # made from a table
