@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NewType
 
-from aioscheduler.clock import from_ms
+from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.execution import ExecutionId, ExecutionStatus
 from aioscheduler.domain.instant import rfc3339
 from aioscheduler.domain.message import Version
@@ -140,12 +140,12 @@ def _prefix(uuid: str) -> int:
 
 def new_job_id(now: datetime) -> JobId:
     """Return a UUIDv7 (RFC 9562 section 5.7); two made in one millisecond are the same once in 4,096 times."""
-    return _job_id(int(now.timestamp() * 1000) << 12 | int.from_bytes(os.urandom(2)) >> 4)
+    return _job_id(to_ms(now) << 12 | int.from_bytes(os.urandom(2)) >> 4)
 
 
 def new_webhook_id(job_id: JobId, now: datetime) -> WebhookId:
     """Return a UUIDv8 (RFC 9562 section 5.8); ids of one job sort as they were made."""
-    tail = (int(now.timestamp() * 1000) & (1 << 42) - 1) << 20 | int.from_bytes(os.urandom(3)) >> 4
+    tail = (to_ms(now) & (1 << 42) - 1) << 20 | int.from_bytes(os.urandom(3)) >> 4
     return WebhookId(_uuid(_prefix(job_id) << _TAIL_BITS | tail, 8))
 
 

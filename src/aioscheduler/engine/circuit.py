@@ -130,7 +130,6 @@ class Circuits:
         self._streaks: dict[Destination, _Streak] = {}
         self.limited: dict[Destination, _Open | _Draining] = {}
         """Where attempts are limited: the circuit is open, or drains. To be read only."""
-        self._open = 0
         #: When to look at which state again; one that has changed meanwhile is passed over.
         self._timers: list[tuple[float, int, Destination, _Open | _Draining]] = []
         self._numbers = itertools.count()
@@ -138,7 +137,7 @@ class Circuits:
     @property
     def open(self) -> int:
         """How many circuits are open."""
-        return self._open
+        return len(self.open_now())
 
     def open_now(self) -> list[Destination]:
         """Return whose circuits are open."""
@@ -269,7 +268,6 @@ class Circuits:
     def _trip(self, destination: Destination, failures: int, seconds: float, pause: float, now: float) -> Change:
         self.limited[destination] = state = _Open(now, pause)
         self._look_at(state.next_at, destination, state)
-        self._open += 1
         self.opened += 1
         return Change(destination=destination, turn=Turn.OPENED, failures=failures, seconds=seconds, pause=pause)
 
@@ -277,5 +275,4 @@ class Circuits:
         # What was forgotten waits no longer than what closed: should there be something, it drains as well.
         self.limited[destination] = draining = _Draining(now, state.pause)
         self._look_at(now, destination, draining)
-        self._open -= 1
         return Change(destination=destination, turn=turn, failures=state.failures, seconds=now - state.since)
