@@ -109,7 +109,7 @@ def test_a_webhook_comes_back_from_its_record(members: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("owner", [ACCOUNT, BOTS])
-@pytest.mark.parametrize("webhook_id", [None, HOOK.id])
+@pytest.mark.parametrize("webhook_id", [None, HOOK.id], ids=["no webhook", "webhook"])
 def test_a_reference_comes_back_from_its_text(owner: Any, webhook_id: WebhookId | None) -> None:
     ref = ExecutionRef(owner, JOB.id, webhook_id, ExecutionId("e"))
     written = encode_ref(ref)
@@ -162,7 +162,7 @@ def test_a_later_version_of_the_record_may_leave_out_what_is_empty() -> None:
     assert len(encode_ended(execution())) < len(encode_ended(execution(profiles_visited=1)))
 
 
-@pytest.mark.parametrize("webhook_id", [None, HOOK.id])
+@pytest.mark.parametrize("webhook_id", [None, HOOK.id], ids=["no webhook", "webhook"])
 def test_a_queued_execution_comes_back_from_its_record(webhook_id: WebhookId | None) -> None:
     record = encode_queued(webhook_id, 3, 2, to_ms(START), to_ms(START) + 1, to_ms(START) + 2)
     read = decode_execution(ExecutionId("e"), JOB.id, record.encode())
