@@ -23,6 +23,9 @@ _SCHEDULED = {
     ScheduleCode.FOREIGN_KEY: Scheduled.FOREIGN_KEY,
     ScheduleCode.CREATED_BEFORE: Scheduled.CREATED,
 }
+#: The codes of what this call wrote; and those after which the message is as asked for.
+_WRITTEN = (ScheduleCode.CREATED, ScheduleCode.REPLACED)
+_LIVE = (*_WRITTEN, ScheduleCode.CREATED_BEFORE)
 
 
 class _Write(NamedTuple):
@@ -52,12 +55,11 @@ class Messages(Calls):
             args += (item.message.id, item.due_ms, item.record, item.policy.value)
         with self._echo(records) as own:
             codes = await self._run("schedule", [*keys.LIVE, *records], args)
-            own += [code in (ScheduleCode.CREATED, ScheduleCode.REPLACED) for code in codes]
-        results = [_SCHEDULED[code] for code in codes]
-        for item, result in zip(items, results, strict=True):
-            if result is Scheduled.CREATED or result is Scheduled.REPLACED:
+            own += [code in _WRITTEN for code in codes]
+        for item, code in zip(items, codes, strict=True):
+            if code in _LIVE:
                 self._tell(item.message, item.due_ms)
-        return results
+        return [_SCHEDULED[code] for code in codes]
 
     async def cancel(self, ids: Sequence[MessageId]) -> Sequence[bool]:
         found: list[bool] = []
