@@ -68,6 +68,8 @@ async def serve(
     """
     # Here, so that the other commands start without the engine.
     from aioscheduler.api.connection import Clients
+    from aioscheduler.api.context import CONTEXT
+    from aioscheduler.api.express import Express
     from aioscheduler.app import build_app
 
     signals = Signals()
@@ -98,6 +100,7 @@ async def serve(
             assert runner.server is not None, "set up"
             clients = Clients(
                 runner.server,
+                express=Express(app[CONTEXT]),
                 language=settings.api_language,
                 limit=settings.request_timeout_seconds,
                 keepalive=_KEEPALIVE,

@@ -99,8 +99,7 @@ class Credentials:
         :raises AuthError: no credentials, another scheme, or wrong ones; or ones that open other routes
         """
         header = request.headers.get(hdrs.AUTHORIZATION)
-        scheme, _, secret = (header or "").partition(" ")
-        bearer = secret.strip() if scheme.lower() == "bearer" else ""
+        bearer = _bearer(header)
         if _same(bearer, self._token):
             return OPERATOR
         if access is Access.API_KEY and (key := request.headers.get(API_KEY)) is not None:
@@ -113,9 +112,18 @@ class Credentials:
             return await self._tokens.verify(bearer)
         raise _invalid()
 
+    def is_operator(self, authorization: str | None) -> bool:
+        """Say whether the header of this name shows the ``API_TOKEN``, which opens everything."""
+        return _same(_bearer(authorization), self._token)
+
     async def close(self) -> None:
         """End what goes on in the background. May come twice."""
         await self._tokens.close()
+
+
+def _bearer(authorization: str | None) -> str:
+    scheme, _, secret = (authorization or "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def _same(given: str, secret: bytes) -> bool:

@@ -10,9 +10,12 @@ from contextlib import suppress
 from typing import Any, Final, Self, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError
+from aiohttp.http_parser import RawRequestMessage
 
+from aioscheduler.api.express import ROUTE, Express
 from aioscheduler.api.i18n import Language
 from aioscheduler.api.problems import internal_problem, problem
 from aioscheduler.api.respond import answer
@@ -30,16 +33,32 @@ _LINGER: Final = 2.0
 _TURN: Final = 500
 #: What the library adds to a reason: the client's own bytes.
 _QUOTED = re.compile(r":?\s*(\n|: ).*", re.DOTALL)
+#: Whether the library still is as :meth:`Connection._take` needs it; else every request goes the general way.
+_KNOWN: Final = (
+    {"_handler_waiter", "_messages", "_next_keepalive_close_time", "_request_in_progress", "_waiter"}
+    <= set(web.RequestHandler.__slots__)
+    and {"_paused", "_reading_paused"} <= set(BaseProtocol.__slots__)
+    and {"_buffer"} <= set(StreamReader.__slots__)
+)
 
 
 class Connection(web.RequestHandler):
-    """One connection, with what the library lacks: answers in JSON, and marks for :class:`Clients` to judge by."""
+    """One connection, with what the library lacks: answers in JSON, marks for :class:`Clients` to judge by, and the
+    short way of :class:`Express`.
 
-    __slots__ = ("_head_bytes", "_head_since", "_language", "_slow_since", "_wire")
+    The library has a task for each connection, which waits for the next request. While one goes the short way, the
+    task goes on waiting: its future is kept aside, so that nothing else wakes it.
+    """
 
-    def __init__(self, manager: web.Server, *, language: Language, **options: Any) -> None:
+    __slots__ = ("_aside", "_express", "_head_bytes", "_head_since", "_language", "_slow_since", "_wire")
+
+    def __init__(
+        self, manager: web.Server, *, language: Language, express: Express | None = None, **options: Any
+    ) -> None:
         super().__init__(manager, **options)
         self._language: Language = language
+        self._express = express if _KNOWN else None
+        self._aside: asyncio.Future[None] | None = None
         self._wire: asyncio.Transport | None = None
         self._head_since: float | None = None
         self._head_bytes = 0
@@ -51,7 +70,18 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         before = self._request_count
-        super().data_received(data)
+        waiter = self._waiter
+        if self._express is None or waiter is None or waiter.done():
+            super().data_received(data)
+        else:
+            # Until it is clear which way the request goes, nobody is woken.
+            self._waiter = None
+            try:
+                super().data_received(data)
+            finally:
+                self._waiter = waiter
+            if self._messages and not self._take(self._express, waiter):
+                waiter.set_result(None)
         if self._request_count != before:
             self._head_since = None
         elif self._waiter is not None and data:
@@ -61,6 +91,65 @@ class Connection(web.RequestHandler):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:
                 self.abort()
+
+    def _take(self, express: Express, waiter: asyncio.Future[None]) -> bool:
+        """Let the request that has arrived go the short way, if it is one for that."""
+        if len(self._messages) > 1 or self._paused or self._reading_paused:
+            return False
+        message, payload = self._messages[0]
+        if (
+            type(message) is not RawRequestMessage
+            or message.path != ROUTE.path
+            or message.method != ROUTE.method
+            or message.version != HttpVersion11
+            or message.should_close
+            or message.chunked
+            or message.upgrade
+            or message.compression
+            or type(payload) is not StreamReader
+            or not payload.is_eof()
+            or len(payload._buffer) != 1
+        ):
+            return False
+        # Not taken out: what goes the general way is read there.
+        order = express.take(message.headers, payload._buffer[0])
+        if order is None:
+            return False
+        self._messages.clear()
+        assert self._parser is not None, "connected"
+        assert self._manager is not None, "connected"
+        self._parser.message_consumed()
+        self._manager.requests_count += 1
+        self._request_in_progress = True
+        self._aside, self._waiter = waiter, None
+        order.place(self._reply)
+        return True
+
+    def _reply(self, answer: bytes) -> None:
+        """Send the answer to what went the short way, and go on as the library does after each request."""
+        waiter, self._aside = self._aside, None
+        assert waiter is not None, "a request goes the short way"
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if self.transport is None or self.transport.is_closing():
+            waiter.cancel()
+            return
+        self.transport.write(answer)
+        self._waiter = waiter
+        if self._close or self._force_close:
+            self.force_close()
+            return
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        if self._messages and not waiter.done():
+            waiter.set_result(None)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._aside is not None:
+            self._aside.cancel()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -119,13 +208,17 @@ class Connection(web.RequestHandler):
 class Clients:
     """All connections of one server; as a context manager it closes those whose clients are too slow.
 
+    :param express: takes the requests it is for; ``None``: all go the general way
     :param limit: seconds a client may take to send a request's head, and to take an answer
     :param keepalive: seconds after which an idle connection is closed
     """
 
-    def __init__(self, server: web.Server, *, language: Language, limit: float, keepalive: float) -> None:
+    def __init__(
+        self, server: web.Server, *, express: Express | None, language: Language, limit: float, keepalive: float
+    ) -> None:
         self._server = server
         server.request_handler = _outermost(server.request_handler, language)
+        self._express = express
         self._language = language
         self._limit = limit
         self._keepalive = keepalive
@@ -147,6 +240,7 @@ class Clients:
         return Connection(
             self._server,
             loop=asyncio.get_running_loop(),
+            express=self._express,
             language=self._language,
             access_log=None,
             keepalive_timeout=self._keepalive,

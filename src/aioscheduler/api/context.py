@@ -13,7 +13,9 @@ from aiohttp import web
 from aioscheduler.api.auth import Credentials, TokenVerifier
 from aioscheduler.api.health import StoreProbe
 from aioscheduler.api.intake import Intake
+from aioscheduler.api.ratelimit import RateLimiter
 from aioscheduler.api.received import Inbox
+from aioscheduler.api.requestids import RequestIds
 from aioscheduler.api.schemas.base import Site
 from aioscheduler.api.schemas.jobs import WebhookSchema, WebhookUpdateSchema
 from aioscheduler.bots.base import Bot
@@ -125,6 +127,8 @@ class Context:
     inbox: Inbox = field(default_factory=Inbox)
     credentials: Credentials = field(init=False)
     intake: Intake = field(init=False)
+    limiter: RateLimiter | None = field(init=False)
+    request_ids: RequestIds = field(default_factory=RequestIds)
     webhook_schema: WebhookSchema = field(init=False)
     webhook_update_schema: WebhookUpdateSchema = field(init=False)
     probe: StoreProbe = field(init=False)
@@ -139,6 +143,8 @@ class Context:
             ),
         )
         self.intake = Intake(self.config, self.guard)
+        rate = config.rate_limit_per_second
+        self.limiter = RateLimiter(rate, self.clock) if rate else None
         site = Site(zone=config.zone, check_url=self.guard.check_url)
         self.webhook_schema, self.webhook_update_schema = WebhookSchema(site), WebhookUpdateSchema(site)
         self.probe = StoreProbe(self.store, self.jobs)

@@ -6,22 +6,17 @@ One middleware does it all, since each layer costs every request a few microseco
 from __future__ import annotations
 
 import logging
-import re
-import secrets
 from collections.abc import Sequence
-from itertools import count
-from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
-from multidict import istr
 
 from aioscheduler.api.auth import PRINCIPAL, Access
 from aioscheduler.api.context import Context
 from aioscheduler.api.i18n import Language, language_of
 from aioscheduler.api.problems import MethodNotAllowed, internal_problem, problem, status_of
-from aioscheduler.api.ratelimit import RateLimiter
+from aioscheduler.api.requestids import REQUEST_ID
 from aioscheduler.api.respond import answer
 from aioscheduler.api.routes import OPEN_HANDLERS, ROUTES_BY_HANDLER
 from aioscheduler.errors import (
@@ -38,9 +33,6 @@ from aioscheduler.errors import (
 
 log = structlog.get_logger(__name__)
 
-REQUEST_ID: Final = istr("X-Request-ID")
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-
 
 def middlewares(context: Context) -> Sequence[Middleware]:
     """Return the middlewares of an application with this context."""
@@ -53,19 +45,14 @@ class _Around:
         self._clock = context.clock
         self._language: Language = config.language
         self._credentials = context.credentials
-        rate = config.rate_limit_per_second
-        self._limiter = RateLimiter(rate, context.clock) if rate else None
+        self._limiter = context.limiter
+        self._request_ids = context.request_ids
         self._access_log = log.is_enabled_for(logging.DEBUG)
-        # Unique without asking the system for randomness each time.
-        self._process = secrets.token_hex(4)
-        self._serial = count(1)
 
     @web.middleware
     async def around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         started = self._clock.monotonic() if self._access_log else 0.0
-        request_id = request.headers.get(REQUEST_ID)
-        if request_id is None or not _SANE_ID.fullmatch(request_id):
-            request_id = f"{self._process}-{next(self._serial):x}"
+        request_id = self._request_ids.of(request.headers)
         # The library runs each request in a context of its own: nothing has to be unbound.
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
@@ -75,20 +62,13 @@ class _Around:
             redirection.headers[REQUEST_ID] = request_id
             raise
         except (AioschedulerError, web.HTTPException) as error:
-            response = _refusal(request, error, self._language_of(request))
+            response = refusal(error, self._language_of(request), _route(request), _invalid_status(request))
         except Exception:
             log.exception("a request failed", action="request_failed", method=request.method, route=_route(request))
             response = answer(internal_problem(self._language_of(request)), 500)
         response.headers[REQUEST_ID] = request_id
         if self._access_log:
-            log.debug(
-                "a request was answered",
-                action="request_answered",
-                method=request.method,
-                route=_route(request),
-                status=response.status,
-                duration_ms=round((self._clock.monotonic() - started) * 1000, 3),
-            )
+            tell_answered(request.method, _route(request), response.status, self._clock.monotonic() - started)
         return response
 
     async def _admit(self, request: web.Request) -> None:
@@ -111,19 +91,32 @@ class _Around:
         return language_of(request.headers.get(hdrs.ACCEPT_LANGUAGE), self._language)
 
 
+def tell_answered(method: str, route: str, status: int, seconds: float) -> None:
+    """Write the access log's line; ``route`` is the pattern that matched."""
+    log.debug(
+        "a request was answered",
+        action="request_answered",
+        method=method,
+        route=route,
+        status=status,
+        duration_ms=round(seconds * 1000, 3),
+    )
+
+
 def _route(request: web.Request) -> str:
     """Return the pattern that matched, which holds no id and no secret."""
     resource = request.match_info.route.resource
     return "none" if resource is None else resource.canonical
 
 
-def _refusal(
-    request: web.Request, error: AioschedulerError | web.HTTPException, language: Language
-) -> web.StreamResponse:
+def refusal(
+    error: AioschedulerError | web.HTTPException, language: Language, route: str, invalid_status: int
+) -> web.Response:
+    """Return the answer to a request that failed; ``route`` is its pattern, for the log."""
     if isinstance(error, web.HTTPException):
         ours, status = _translated(error)
     else:
-        ours, status = error, status_of(error, _invalid_status(request))
+        ours, status = error, status_of(error, invalid_status)
     response = answer(problem(ours, status, language), status)
     match error:
         case web.HTTPMethodNotAllowed():
@@ -138,7 +131,7 @@ def _refusal(
             # What is still to come of the body is not worth reading.
             response.force_close()
         case _ if status >= 500:
-            log.error("a request failed", action="request_failed", route=_route(request), exc_info=error)
+            log.error("a request failed", action="request_failed", route=route, exc_info=error)
     return response
 
 

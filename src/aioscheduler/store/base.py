@@ -18,6 +18,7 @@ from aioscheduler.domain.punctuality import Lateness, Window
 from aioscheduler.domain.target import Destination
 
 T = TypeVar("T")
+Told = TypeVar("Told", contravariant=True)
 
 #: The right to one attempt: a settle with any other value changes nothing.
 Lease = NewType("Lease", str)
@@ -279,6 +280,22 @@ class ScheduleListener(Protocol):
     def __call__(self, message_id: MessageId, due_ms: int, destination: Destination, /) -> None: ...
 
 
+class Receipt(Protocol[Told]):
+    """Whom the result for one item is handed: a future, or what behaves like one."""
+
+    def done(self) -> bool:
+        """Say whether nobody waits any more."""
+        ...
+
+    def set_result(self, result: Told, /) -> None:
+        """Take the result. Must not fail: others wait for theirs."""
+        ...
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Take the reason why there is none. Must not fail either."""
+        ...
+
+
 class Store(Protocol):
     """The verbs."""
 
@@ -294,6 +311,10 @@ class Store(Protocol):
         ``fire_at`` is ``message.due_at``, or the moment of acceptance when that has passed. With ``REPLACE`` any old
         version is gone, its lease included. Repeating a create gives ``EXISTS``.
         """
+        ...
+
+    def hand_in(self, message: Message, policy: ConflictPolicy, fire_at: datetime, receipt: Receipt[Scheduled]) -> None:
+        """Do as :meth:`schedule` for callers without a task: ``receipt`` is handed what that returns or raises."""
         ...
 
     async def cancel(self, ids: Sequence[MessageId]) -> Sequence[bool]:

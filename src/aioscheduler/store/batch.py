@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from aioscheduler.errors import Sentence, StoreUnavailable
+from aioscheduler.store.base import Receipt
 
 #: A call that carries more, in bytes, would hold up everybody else's on the server.
 MOST_BYTES = 4 * 1024 * 1024
@@ -29,7 +30,7 @@ class Batcher(Generic[Item, Result]):
         self._send = send
         self._most = most
         self._weigh = weigh
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._waiting: list[tuple[Item, Receipt[Result]]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def __call__(self, item: Item) -> Result:
@@ -38,10 +39,14 @@ class Batcher(Generic[Item, Result]):
         :raises StoreUnavailable: the call failed; it may have been applied all the same
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self.post(item, future)
+        return await future
+
+    def post(self, item: Item, receipt: Receipt[Result]) -> None:
+        """Do the same for callers without a task: what :meth:`__call__` returns or raises is handed to ``receipt``."""
+        self._waiting.append((item, receipt))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        return await future
 
     async def _run(self) -> None:
         try:
@@ -57,16 +62,16 @@ class Batcher(Generic[Item, Result]):
                 except Exception as error:  # the caller's own: each gets it
                     _fail(batch, error)
                 else:
-                    for (_, future), result in zip(batch, results, strict=True):
-                        if not future.done():
-                            future.set_result(result)
+                    for (_, receipt), result in zip(batch, results, strict=True):
+                        if not receipt.done():
+                            receipt.set_result(result)
         finally:
             self._task = None
             if self._waiting:
                 _fail(self._waiting, StoreUnavailable(Sentence("The service is stopping.")))
                 self._waiting = []
 
-    def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+    def _next(self) -> list[tuple[Item, Receipt[Result]]]:
         weight = count = 0
         for item, _ in self._waiting[: self._most]:
             weight += self._weigh(item)
@@ -83,7 +88,7 @@ class Batcher(Generic[Item, Result]):
             await asyncio.wait([self._task])
 
 
-def _fail(batch: Sequence[tuple[object, asyncio.Future[Result]]], error: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
+def _fail(batch: Sequence[tuple[object, Receipt[Result]]], error: Exception) -> None:
+    for _, receipt in batch:
+        if not receipt.done():
+            receipt.set_exception(error)

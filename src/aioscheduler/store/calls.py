@@ -17,6 +17,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -127,7 +128,7 @@ class Calls:
         self.on_scheduled: ScheduleListener | None = None
         self.echoes = Echoes(setup.clock.monotonic)
         self._redis = setup.redis
-        self._channel = Channel(setup.redis)
+        self._channel = Channel(setup.redis, CALL_TIMEOUT)
         self._kept = WriteThrough(setup.redis, setup.keeping, CALL_TIMEOUT) if setup.keeping else None
         # The pool refuses whom it has no connection for; here they queue.
         self._turn = asyncio.Semaphore(max(1, setup.redis.connection_pool.max_connections - _SPARE_CONNECTIONS))
@@ -149,6 +150,12 @@ class Calls:
     async def _run(self, name: str, key_names: list[bytes], args: list[Any]) -> Any:
         send = self._channel if self._kept is None or name not in _CLIENTS_WRITES else self._kept
         with translated():
+            if send is self._channel and self._channel.connected:
+                # It keeps the time by itself.
+                try:
+                    return await script(name).by_digest(send, key_names, args)
+                except NoScriptError:
+                    pass
             async with asyncio.timeout(CALL_TIMEOUT):
                 return await script(name)(send, key_names, args)
 

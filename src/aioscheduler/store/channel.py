@@ -35,13 +35,21 @@ class Channel(asyncio.Protocol):
     The connection belongs to the client's pool, which closes it with all others.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, limit: float | None = None) -> None:
+        """Give up the connection when an answer has not come within ``limit`` seconds; ``None``: callers see to it.
+
+        One timer looks after all answers, where a time limit around each call costs as much as the call.
+        """
         self._redis = redis
+        self._limit = limit
+        self._look: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: AbstractConnection | None = None
         self._transport: asyncio.Transport | None = None
         self._replaced: asyncio.BaseProtocol | None = None
         self._parser = hiredis.Reader()
-        self._waiting: deque[asyncio.Future[Any] | None] = deque()
+        #: Who waits, ``None`` where nobody does, and since when.
+        self._waiting: deque[tuple[asyncio.Future[Any] | None, float]] = deque()
         self._connecting = asyncio.Lock()
         self._has_socket = True
 
@@ -90,7 +98,8 @@ class Channel(asyncio.Protocol):
             return await pipe.execute(raise_on_error=False)
         loop = asyncio.get_running_loop()
         answers: list[asyncio.Future[Any]] = [loop.create_future() for _ in commands]
-        self._waiting.extend(answers)
+        now = loop.time()
+        self._waiting.extend((answer, now) for answer in answers)
         self._transport.write(b"".join(map(hiredis.pack_command, commands)))
         try:
             return await asyncio.gather(*answers, return_exceptions=True)
@@ -100,16 +109,32 @@ class Channel(asyncio.Protocol):
 
     async def _send(self, transport: asyncio.Transport, packed: bytes, receipts: int) -> Any:
         """Return the last answer; ``receipts`` is how many before it only say that something was received."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.extend([None] * receipts)
-        self._waiting.append(answer)
+        loop = self._loop
+        assert loop is not None, "connected"
+        answer: asyncio.Future[Any] = loop.create_future()
+        now = loop.time()
+        for _ in range(receipts):
+            self._waiting.append((None, now))
+        self._waiting.append((answer, now))
+        if self._look is None and self._limit is not None:
+            self._look = loop.call_later(self._limit, self._look_after, self._limit)
         transport.write(packed)
         try:
             return await answer
         except asyncio.CancelledError:
-            if answer in self._waiting:
+            if any(waiting is answer for waiting, _ in self._waiting):
                 self._give_up(ConnectionError("an answer did not come in time"))
             raise
+
+    def _look_after(self, limit: float) -> None:
+        self._look = None
+        if self._loop is None or not self._waiting:
+            return
+        left = self._waiting[0][1] + limit - self._loop.time()
+        if left > 0:
+            self._look = self._loop.call_later(left, self._look_after, limit)
+        else:
+            self._give_up(ConnectionError("an answer did not come in time"))
 
     async def _connect(self) -> None:
         async with self._connecting:
@@ -126,6 +151,7 @@ class Channel(asyncio.Protocol):
             if transport is None:
                 self._has_socket = False  # an imitation, which tests run on
                 return
+            self._loop = asyncio.get_running_loop()
             self._parser = hiredis.Reader()
             self._replaced = transport.get_protocol()
             transport.set_protocol(self)
@@ -143,7 +169,7 @@ class Channel(asyncio.Protocol):
     def _hand_out(self, reply: Any) -> None:
         if isinstance(reply, hiredis.PushNotification) or not self._waiting:
             return  # nothing anybody asked for
-        answer = self._waiting.popleft()
+        answer, _ = self._waiting.popleft()
         if answer is None or answer.done():
             return  # nobody waits for it
         if not isinstance(reply, hiredis.ReplyError):
@@ -166,7 +192,7 @@ class Channel(asyncio.Protocol):
         if transport is not None:
             transport.abort()
         waiting, self._waiting = self._waiting, deque()
-        for answer in waiting:
+        for answer, _ in waiting:
             if answer is not None and not answer.done():
                 answer.set_exception(error)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, new_version
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
-from aioscheduler.store.base import UNKNOWN, LiveMessage, Scheduled
+from aioscheduler.store.base import UNKNOWN, LiveMessage, Receipt, Scheduled
 from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Calls, Setup
 from aioscheduler.store.codec import State, decode, encode
@@ -23,6 +23,16 @@ _SCHEDULED = {
     ScheduleCode.FOREIGN_KEY: Scheduled.FOREIGN_KEY,
     ScheduleCode.CREATED_BEFORE: Scheduled.CREATED,
 }
+#: The codes of what this call wrote; and those after which the message is as asked for.
+_WRITTEN = (ScheduleCode.CREATED, ScheduleCode.REPLACED)
+_LIVE = (*_WRITTEN, ScheduleCode.CREATED_BEFORE)
+
+
+class _Write(NamedTuple):
+    message: Message
+    due_ms: int
+    record: bytes
+    policy: ConflictPolicy
 
 
 class Messages(Calls):
@@ -30,23 +40,25 @@ class Messages(Calls):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self._schedule = Batcher(self._schedule_batch, BATCH, weigh=lambda item: len(item[2]))
+        self._schedule = Batcher(self._schedule_batch, BATCH, weigh=lambda item: len(item.record))
 
     async def schedule(self, message: Message, policy: ConflictPolicy, fire_at: datetime) -> Scheduled:
-        due_ms = to_ms(fire_at)
-        code = await self._schedule((message.id, due_ms, encode(message), policy))
-        if code in (Scheduled.CREATED, Scheduled.REPLACED):
-            self._tell(message, due_ms)
-        return code
+        return await self._schedule(_Write(message, to_ms(fire_at), encode(message), policy))
 
-    async def _schedule_batch(self, items: list[tuple[MessageId, int, bytes, ConflictPolicy]]) -> Sequence[Scheduled]:
-        records = [keys.record(message_id) for message_id, _, _, _ in items]
+    def hand_in(self, message: Message, policy: ConflictPolicy, fire_at: datetime, receipt: Receipt[Scheduled]) -> None:
+        self._schedule.post(_Write(message, to_ms(fire_at), encode(message), policy), receipt)
+
+    async def _schedule_batch(self, items: list[_Write]) -> Sequence[Scheduled]:
+        records = [keys.record(item.message.id) for item in items]
         args: list[Any] = []
-        for message_id, due_ms, record, policy in items:
-            args += (message_id, due_ms, record, policy.value)
+        for item in items:
+            args += (item.message.id, item.due_ms, item.record, item.policy.value)
         with self._echo(records) as own:
             codes = await self._run("schedule", [*keys.LIVE, *records], args)
-            own += [code in (ScheduleCode.CREATED, ScheduleCode.REPLACED) for code in codes]
+            own += [code in _WRITTEN for code in codes]
+        for item, code in zip(items, codes, strict=True):
+            if code in _LIVE:
+                self._tell(item.message, item.due_ms)
         return [_SCHEDULED[code] for code in codes]
 
     async def cancel(self, ids: Sequence[MessageId]) -> Sequence[bool]:

@@ -45,9 +45,16 @@ class Script:
     async def __call__(self, send: Callable[..., Awaitable[Any]], keys: list[bytes], args: list[Any]) -> Any:
         """Run it. A server that has not seen the script, a restarted one for instance, is sent its text."""
         try:
-            return await send("EVALSHA", self._digest, len(keys), *keys, *args)
+            return await self.by_digest(send, keys, args)
         except NoScriptError:
             return await send("EVAL", self._source, len(keys), *keys, *args)
+
+    def by_digest(self, send: Callable[..., Awaitable[Any]], keys: list[bytes], args: list[Any]) -> Awaitable[Any]:
+        """Run it on a server that has seen it.
+
+        :raises NoScriptError: it has not; nothing has happened
+        """
+        return send("EVALSHA", self._digest, len(keys), *keys, *args)
 
 
 _LUA = resources.files("aioscheduler.store") / "lua"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,8 +17,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from fakeredis import FakeAsyncRedis
 from yarl import URL
 
+from aioscheduler.api.connection import Clients
 from aioscheduler.api.context import CONTEXT, ApiConfig, Context
 from aioscheduler.api.docs_pages import OPENAPI
+from aioscheduler.api.express import Express
 from aioscheduler.api.middlewares import middlewares
 from aioscheduler.api.openapi import document
 from aioscheduler.api.routes import add_routes
@@ -37,6 +40,28 @@ API_KEY = "a-key-for-bot-jobs-only"
 JWT_SECRET = "a secret of at least 32 bytes, as it should be"
 ACCOUNT = "123e4567-e89b-12d3-a456-426614174000"
 HOOK = "https://example.com/hook"
+
+
+class Server(TestServer):
+    """Serves as the service does; ``express`` says whether there is the short way, too."""
+
+    express = True
+
+    async def start_server(self, *_: Any, **__: Any) -> None:
+        runner = self.runner = await self._make_runner()
+        await runner.setup()
+        assert runner.server is not None
+        clients = Clients(
+            runner.server,
+            express=Express(self.app[CONTEXT]) if self.express else None,
+            language="en",
+            limit=60,
+            keepalive=75,
+        )
+        listener = socket.create_server(("127.0.0.1", 0))
+        await clients.site(runner, listener, 128).start()
+        self.host, self.port = listener.getsockname()
+        self._root = URL(f"http://{self.host}:{self.port}")
 
 
 @dataclass
@@ -160,7 +185,9 @@ async def make_api() -> AsyncIterator[MakeApi]:
     redis = FakeAsyncRedis()
     clients: list[TestClient[web.Request, web.Application]] = []
 
-    async def make(store: Store | None = None, block_private: bool = False, **settings: Any) -> Api:
+    async def make(
+        store: Store | None = None, block_private: bool = False, express: bool = True, **settings: Any
+    ) -> Api:
         clock, engine = FakeClock(), FakeEngine()
         config = dataclasses.replace(
             ApiConfig(api_token=TOKEN, api_key=API_KEY, jwt_secret=JWT_SECRET, version="1.2.3"), **settings
@@ -180,7 +207,9 @@ async def make_api() -> AsyncIterator[MakeApi]:
         app[CONTEXT] = context
         app[OPENAPI] = orjson.dumps(document())
         add_routes(app)
-        client = TestClient(TestServer(app))
+        server = Server(app)
+        server.express = express
+        client = TestClient(server)
         clients.append(client)
         await client.start_server()
         return Api(client, context, engine)

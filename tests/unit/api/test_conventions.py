@@ -13,7 +13,7 @@ import pytest
 from aioscheduler.api import jobs
 from aioscheduler.api.auth import Access
 from aioscheduler.api.examples import REQUESTS
-from aioscheduler.api.middlewares import REQUEST_ID
+from aioscheduler.api.requestids import REQUEST_ID
 from aioscheduler.api.routes import ROUTES
 from aioscheduler.errors import Sentence, StoreUnavailable
 from tests.unit.api.conftest import HOOK, TOKEN, Api, MakeApi
@@ -29,6 +29,9 @@ class BrokenStore:
 
     def __init__(self, error: Exception) -> None:
         self._error = error
+
+    def hand_in(self, message: Any, policy: Any, fire_at: Any, receipt: Any) -> None:
+        receipt.set_exception(self._error)
 
     def __getattr__(self, name: str) -> Any:
         async def verb(*args: object) -> None:

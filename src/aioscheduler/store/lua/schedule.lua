@@ -11,11 +11,12 @@ for i = 1, #ARGV / 4 do
   local id, due, record, policy = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local key = KEYS[7 + i]
   local code = 1
-  if redis.call('EXISTS', key) == 1 then
+  if not redis.call('SET', key, record, 'NX') then
     if redis.call('TYPE', key).ok ~= 'string' then
       code = 3
     elseif policy == 'replace' then
       code = 2
+      redis.call('SET', key, record)
     elseif redis.call('GET', key) == record then
       -- This very write, sent again because its answer was lost: a version is made only once.
       code = 4
@@ -24,7 +25,6 @@ for i = 1, #ARGV / 4 do
     end
   end
   if code == 1 or code == 2 then
-    redis.call('SET', key, record)
     if redis.call('ZADD', KEYS[4], 0, id) == 0 then
       -- Without its record, an outsider had deleted it, and nobody has heard yet.
       local before = planned_for(KEYS[1], KEYS[2], KEYS[3], id)
