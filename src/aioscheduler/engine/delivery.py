@@ -16,6 +16,7 @@ from aioscheduler.clock import Clock
 from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
 from aioscheduler.domain.instant import rfc3339_ms
 from aioscheduler.domain.target import WebhookTarget
+from aioscheduler.engine.aiohttp_transport import AiohttpTransport
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.pulse import Pulse
 from aioscheduler.engine.signing import Signer
@@ -63,12 +64,13 @@ class Request:
 class Deliverer:
     """Makes attempts: headers, signature, time limit and verdict are its own, the rest is the transport's.
 
-    A request leaves at most once for each attempt: nothing is re-sent, no redirect is followed, and no proxy, cookie or
-    credential comes from anywhere but the target. A body goes out with every method, also GET and HEAD: the client
-    asked for it.
+    A request leaves at most once for each attempt: nothing is re-sent, no redirect is followed, and no cookie or
+    credential comes from anywhere but the target, and no proxy from the environment. A body goes out with every method,
+    also GET and HEAD: the client asked for it.
 
     :param max_connections: connections in use at once, 0 for any number; an attempt's time limit runs while it waits
-    :param transport: for tests and comparisons; by default the one of our own
+    :param proxy: the URL of an HTTP proxy that everything goes through
+    :param transport: for tests and comparisons; by default the one of our own, or with a proxy the aiohttp client
     """
 
     def __init__(
@@ -80,13 +82,19 @@ class Deliverer:
         max_connections: int,
         user_agent: str,
         pulse: Pulse | None = None,
+        proxy: str | None = None,
         transport: Transport | None = None,
     ) -> None:
+        if transport is None:
+            if proxy is None:
+                transport = WireTransport(clock=clock, max_connections=max_connections)
+            else:
+                transport = AiohttpTransport(max_connections=max_connections, proxy=proxy)
         self._clock = clock
         self._guard = guard
         self._signer = signer
         self._pulse = pulse
-        self._transport: Transport = transport or WireTransport(clock=clock, max_connections=max_connections)
+        self._transport = transport
         self._bodiless = [("Accept", "*/*"), ("User-Agent", user_agent)]
         self._with_body = [*self._bodiless, ("Content-Type", "application/json")]
         self._started = False
