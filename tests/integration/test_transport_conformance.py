@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -431,6 +432,36 @@ async def test_an_answer_that_comes_before_the_body_was_read_counts(
         told.set()
         assert (outcome.response_code, outcome.error) == (413, "HTTP 413")
         await receiver.until(lambda: receiver.open == 0)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's
+async def test_an_answer_that_had_arrived_when_a_write_failed_counts(deliverer: Deliverer, transport: str) -> None:
+    """It arrives, and a reset with it, after the loop has seen that there is room to write, and before it writes."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        attempt = asyncio.create_task(deliverer.attempt(ask(url, b"x" * 16_000_000)))
+        loop = asyncio.get_running_loop()
+        peer, _ = await loop.sock_accept(listener)
+        with peer:
+            got = 0
+            while got < 2_000_000:
+                got += len(await loop.sock_recv(peer, 2**20))
+            with suppress(BlockingIOError):
+                while peer.recv(2**20):
+                    pass
+            await asyncio.sleep(0)
+            peer.send(b"HTTP/1.1 413 Too Long\r\nContent-Length: 0\r\n\r\n")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        outcome = await attempt
+    got_of = (outcome.response_code, outcome.error)
+    if transport == WIRE:
+        assert got_of == (413, "HTTP 413")
+    else:  # which reads nothing any more
+        assert got_of in ((413, "HTTP 413"), (None, "connection reset"))
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's
