@@ -795,6 +795,22 @@ async def test_how_long_each_step_took_is_written_down_and_kept_connections_spar
     await transport.stop()
 
 
+async def test_an_outcome_says_how_its_connection_was_opened_unless_it_was_a_kept_one() -> None:
+    deliverer = make_deliverer(WIRE, resolver=FakeResolver(hook_test=["127.0.0.1"]))
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other) as receiver:
+        first, second = [await deliverer.attempt(ask(receiver.url(host="hook.test"))) for _ in range(2)]
+        assert first.opening is not None
+        assert first.opening.tls_ms is None
+        assert [ms is not None and 0 <= ms < 10_000 for ms in first.opening[:2]] == [True, True]
+        assert second.opening is None
+    refused = await deliverer.attempt(ask(receiver.url(host="hook.test")))
+    assert refused.error == "connection refused"
+    assert refused.opening is not None
+    assert refused.opening[1:] == (None, None), "it did not come to that"
+    await deliverer.stop()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

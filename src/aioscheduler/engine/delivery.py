@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 import structlog
 
 from aioscheduler.clock import Clock
-from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
+from aioscheduler.domain.execution import DeadReason, Opening, Outcome, OutcomeKind
 from aioscheduler.domain.instant import rfc3339_ms
 from aioscheduler.domain.target import WebhookTarget
 from aioscheduler.engine.aiohttp_transport import AiohttpTransport
@@ -248,7 +248,15 @@ def _outcome(exchange: Exchange, error: str | None, timed_out: bool) -> Outcome:
         ours=exchange.ours,
         location=location,
         body=exchange.kept,
+        opening=_opening(exchange),
     )
+
+
+def _opening(exchange: Exchange) -> Opening | None:
+    if exchange.connect_seconds is None and exchange.dns_seconds is None:
+        return None
+    steps = (exchange.dns_seconds, exchange.connect_seconds, exchange.tls_seconds)
+    return Opening(*(None if seconds is None else seconds * 1000 for seconds in steps))
 
 
 def _judge(status: int) -> tuple[OutcomeKind, str | None]:
