@@ -194,6 +194,33 @@ CASES = {
         body=b"abc",
         aiohttp=both(200, True),
     ),
+    "chunks and then another coding": Case(
+        raw=head(b"Transfer-Encoding: chunked, identity") + b"3\r\nabc\r\n0\r\n\r\n", comes=200, close=True
+    ),
+    "something like chunks": Case(
+        raw=head(b"Transfer-Encoding: xchunked") + b"3\r\nabc\r\n0\r\n\r\n", comes=200, close=True
+    ),
+    "a space before the colon of chunks": Case(
+        raw=head(b"Transfer-Encoding : chunked", LENGTH) + b"3\r\nabc\r\n0\r\n\r\n", comes=INVALID
+    ),
+    "a folded length": Case(raw=head(b"Content-Length:", b" 3") + b"abc", comes=200, aiohttp=both(200, True)),
+    "a length folded in the middle": Case(raw=head(b"Content-Length: 1", b" 3") + b"abc", comes=INVALID),
+    "a folded coding": Case(
+        raw=head(b"Transfer-Encoding:", b" chunked") + b"3\r\nabc\r\n0\r\n\r\n", comes=200, aiohttp=both(200, True)
+    ),
+    "bare carriage returns": Case(raw=head(b"X: y\rContent-Length: 9", LENGTH) + b"abc", comes=INVALID),
+    "a space before a chunk's size": Case(
+        raw=head(CHUNKED) + b" 3\r\nabc\r\n0\r\n\r\n", comes=200, hangs=BYTEWISE, aiohttp={WHOLE: (INVALID, False, 200)}
+    ),
+    "a chunk's size with a prefix": Case(
+        raw=head(CHUNKED) + b"0x3\r\nabc\r\n0\r\n\r\n",
+        comes=200,
+        hangs=BYTEWISE,
+        aiohttp={WHOLE: (INVALID, False, 200)},
+    ),
+    "a chunk's size with a sign": Case(
+        raw=head(CHUNKED) + b"+3\r\nabc\r\n0\r\n\r\n", comes=200, hangs=BYTEWISE, aiohttp={WHOLE: (INVALID, False, 200)}
+    ),
     "HTTP/1.0 with chunks": Case(
         raw=head(b"Connection: keep-alive", CHUNKED, status=b"HTTP/1.0 200 OK") + b"3\r\nabc\r\n0\r\n\r\n",
         comes=200,
@@ -270,6 +297,9 @@ CASES = {
         raw=head(LENGTH, status=b"HTTP/1.1 099 X") + b"abc", comes=INVALID, aiohttp=both(99, True)
     ),
     "a status of four digits": Case(raw=head(LENGTH, status=b"HTTP/1.1 2000 X") + b"abc", comes=INVALID),
+    "a status of a thousand": Case(raw=head(LENGTH, status=b"HTTP/1.1 1000 X") + b"abc", comes=INVALID),
+    "the preface of HTTP/2": Case(raw=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", comes=INVALID),
+    "frames of HTTP/2": Case(raw=b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64", comes=INVALID),
     "half a head": Case(raw=b"HTTP/1.1 200 OK\r\nContent-Le", comes=CLOSED, close=True),
     "nothing": Case(raw=b"", comes=CLOSED, close=True),
     "only 100": Case(raw=head(status=b"HTTP/1.1 100 Continue"), comes=CLOSED, close=True),
@@ -636,6 +666,43 @@ async def test_a_name_a_certificate_does_not_have_is_refused(transport: str) -> 
         assert outcome.error.startswith("TLS certificate not accepted: ")
         assert "evil.test" in outcome.error
         assert not receiver.requests
+    await deliverer.stop()
+
+
+async def test_a_certificate_that_has_expired_is_refused(transport: str) -> None:
+    deliverer = make_deliverer(transport, trusting=True)
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other, tls=server_context(expired=True)) as receiver:
+        outcome = await deliverer.attempt(ask(receiver.url()))
+        assert outcome.error == "TLS certificate not accepted: certificate has expired"
+        assert not receiver.requests
+    await deliverer.stop()
+
+
+async def test_a_certificate_of_its_own_making_is_refused(deliverer: Deliverer) -> None:
+    async with Misbehaving(one_after_the_other, tls=server_context()) as receiver:
+        outcome = await deliverer.attempt(ask(receiver.url()))
+        assert outcome.error == "TLS certificate not accepted: self-signed certificate"
+        assert not receiver.requests
+
+
+@pytest.mark.parametrize(
+    ("host", "named"), [("hook.test", "hook.test"), ("hook.test.", "hook.test"), ("127.0.0.1", None)]
+)
+async def test_the_name_is_told_before_the_handshake_and_an_address_is_no_name(
+    transport: str, host: str, named: str | None
+) -> None:
+    names: list[str | None] = []
+    context = server_context()
+    context.sni_callback = lambda connection, name, _: names.append(name)
+    deliverer = make_deliverer(
+        transport, trusting=True, resolver=FakeResolver(hook_test=["127.0.0.1"], hook_test_=["127.0.0.1"])
+    )
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other, tls=context) as receiver:
+        outcome = await deliverer.attempt(ask(receiver.url(host=host)))
+        assert (outcome.response_code, outcome.error) == (200, None)
+        assert names == [named]
     await deliverer.stop()
 
 

@@ -8,6 +8,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 import structlog
@@ -26,6 +27,8 @@ from aioscheduler.engine.wire import WireTransport
 
 #: What ``Retry-After`` can ask for at most, in seconds; the retry policy bounds it further.
 MAX_RETRY_AFTER = 10**9
+#: How much later than its time limit an attempt may be cut, in seconds.
+LIMIT_STEP: Final = 0.05
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
@@ -98,10 +101,13 @@ class Deliverer:
         self._bodiless = [("Accept", "*/*"), ("User-Agent", user_agent)]
         self._with_body = [*self._bodiless, ("Content-Type", "application/json")]
         self._started = False
+        self._limits: _TimeLimits
 
     async def start(self) -> None:
         """Be ready for attempts. May come twice."""
         await self._transport.start()
+        if not self._started:
+            self._limits = _TimeLimits()
         self._started = True
 
     async def stop(self) -> None:
@@ -128,7 +134,7 @@ class Deliverer:
             return _outcome(exchange, None, False)
         timed_out = False
         error: str | None = None
-        limit = _TimeLimit(request.timeout_seconds)
+        limit = self._limits.begin(request.timeout_seconds)
         try:
             self._write_down(request, exchange)
             await self._transport.exchange(exchange)
@@ -197,19 +203,16 @@ def _merged(defaults: list[tuple[str, str]], target: WebhookTarget) -> list[tupl
 
 
 class _TimeLimit:
-    """Cancels the task that made it after some seconds; ``asyncio.timeout``, at a third of its price."""
+    """Cancels the task that made it, unless it is called :meth:`off` before."""
 
-    __slots__ = ("_expired", "_handle", "_task")
+    __slots__ = ("_expired", "_others", "_task")
 
-    def __init__(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        assert task is not None, "an attempt is made in a task"
+    def __init__(self, task: asyncio.Task[object], others: set[_TimeLimit]) -> None:
         self._task = task
+        self._others = others
         self._expired = False
-        self._handle = loop.call_later(seconds, self._expire)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         self._expired = True
         self._task.cancel()
 
@@ -219,7 +222,32 @@ class _TimeLimit:
 
     def off(self) -> None:
         """The work is done."""
-        self._handle.cancel()
+        self._others.discard(self)
+
+
+class _TimeLimits:
+    """The time limits of attempts: one timer for all that end in a step, since nearly all are called off before."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._steps: dict[int, set[_TimeLimit]] = {}
+
+    def begin(self, seconds: float) -> _TimeLimit:
+        """Limit the running task: it is cancelled after so many seconds, or up to :data:`LIMIT_STEP` later."""
+        task = asyncio.current_task(self._loop)
+        assert task is not None, "an attempt is made in a task"
+        step = int((self._loop.time() + seconds) / LIMIT_STEP) + 1
+        limits = self._steps.get(step)
+        if limits is None:
+            limits = self._steps[step] = set()
+            self._loop.call_at(step * LIMIT_STEP, self._end, step)
+        limit = _TimeLimit(task, limits)
+        limits.add(limit)
+        return limit
+
+    def _end(self, step: int) -> None:
+        for limit in self._steps.pop(step):
+            limit.expire()
 
 
 def _outcome(exchange: Exchange, error: str | None, timed_out: bool) -> Outcome:
@@ -267,6 +295,9 @@ def _judge(status: int) -> tuple[OutcomeKind, str | None]:
 
 def _path(url: str) -> str:
     """Return the path and the query of a URL, not re-encoded, without its fragment."""
+    if "?" not in url and "#" not in url:  # nearly all
+        slash = url.find("/", url.find("//") + 2)
+        return "/" if slash < 0 else url[slash:]
     match = _AFTER_AUTHORITY.match(url)
     rest = match[1] if match else ""
     # RFC 9112 section 3.2.1: an empty path is sent as "/".
