@@ -93,6 +93,7 @@ def build_app(
         signer=Signer(settings.webhook_signing_secret) if settings.webhook_signing_secret else None,
         max_connections=settings.max_concurrency,
         user_agent=f"aioscheduler/{__version__}",
+        proxy=settings.webhook_proxy,
     )
     bots = load_bots(
         {

@@ -157,6 +157,18 @@ def _http_url(value: str) -> str:
     return value
 
 
+def _proxy_url(value: str) -> str:
+    try:
+        check_url(value)
+        parts = urlsplit(value)
+        legal = parts.scheme == "http" and parts.port is not None and bool(_VISIBLE.fullmatch(value))
+    except (InvalidInput, ValueError):
+        legal = False
+    if not legal or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("must be http://host:port or http://user:password@host:port")
+    return value
+
+
 def _addresses(value: str) -> tuple[tuple[str, int], ...]:
     addresses = []
     for item in value.split(","):
@@ -257,6 +269,7 @@ class Settings:
     webhook_signing_secret: tuple[str, ...] = _setting((), _signing_secrets, secret=True)
     webhook_block_private: bool = _setting(False, _boolean)
     webhook_allow: tuple[str, ...] = _setting((), _allowed_hosts)
+    webhook_proxy: str | None = _setting(None, _proxy_url, secret=True)
 
     # jobs
     api_key: str | None = _setting(None, _token, secret=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -192,6 +194,33 @@ CASES = {
         body=b"abc",
         aiohttp=both(200, True),
     ),
+    "chunks and then another coding": Case(
+        raw=head(b"Transfer-Encoding: chunked, identity") + b"3\r\nabc\r\n0\r\n\r\n", comes=200, close=True
+    ),
+    "something like chunks": Case(
+        raw=head(b"Transfer-Encoding: xchunked") + b"3\r\nabc\r\n0\r\n\r\n", comes=200, close=True
+    ),
+    "a space before the colon of chunks": Case(
+        raw=head(b"Transfer-Encoding : chunked", LENGTH) + b"3\r\nabc\r\n0\r\n\r\n", comes=INVALID
+    ),
+    "a folded length": Case(raw=head(b"Content-Length:", b" 3") + b"abc", comes=200, aiohttp=both(200, True)),
+    "a length folded in the middle": Case(raw=head(b"Content-Length: 1", b" 3") + b"abc", comes=INVALID),
+    "a folded coding": Case(
+        raw=head(b"Transfer-Encoding:", b" chunked") + b"3\r\nabc\r\n0\r\n\r\n", comes=200, aiohttp=both(200, True)
+    ),
+    "bare carriage returns": Case(raw=head(b"X: y\rContent-Length: 9", LENGTH) + b"abc", comes=INVALID),
+    "a space before a chunk's size": Case(
+        raw=head(CHUNKED) + b" 3\r\nabc\r\n0\r\n\r\n", comes=200, hangs=BYTEWISE, aiohttp={WHOLE: (INVALID, False, 200)}
+    ),
+    "a chunk's size with a prefix": Case(
+        raw=head(CHUNKED) + b"0x3\r\nabc\r\n0\r\n\r\n",
+        comes=200,
+        hangs=BYTEWISE,
+        aiohttp={WHOLE: (INVALID, False, 200)},
+    ),
+    "a chunk's size with a sign": Case(
+        raw=head(CHUNKED) + b"+3\r\nabc\r\n0\r\n\r\n", comes=200, hangs=BYTEWISE, aiohttp={WHOLE: (INVALID, False, 200)}
+    ),
     "HTTP/1.0 with chunks": Case(
         raw=head(b"Connection: keep-alive", CHUNKED, status=b"HTTP/1.0 200 OK") + b"3\r\nabc\r\n0\r\n\r\n",
         comes=200,
@@ -268,6 +297,9 @@ CASES = {
         raw=head(LENGTH, status=b"HTTP/1.1 099 X") + b"abc", comes=INVALID, aiohttp=both(99, True)
     ),
     "a status of four digits": Case(raw=head(LENGTH, status=b"HTTP/1.1 2000 X") + b"abc", comes=INVALID),
+    "a status of a thousand": Case(raw=head(LENGTH, status=b"HTTP/1.1 1000 X") + b"abc", comes=INVALID),
+    "the preface of HTTP/2": Case(raw=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", comes=INVALID),
+    "frames of HTTP/2": Case(raw=b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64", comes=INVALID),
     "half a head": Case(raw=b"HTTP/1.1 200 OK\r\nContent-Le", comes=CLOSED, close=True),
     "nothing": Case(raw=b"", comes=CLOSED, close=True),
     "only 100": Case(raw=head(status=b"HTTP/1.1 100 Continue"), comes=CLOSED, close=True),
@@ -430,6 +462,36 @@ async def test_an_answer_that_comes_before_the_body_was_read_counts(
         told.set()
         assert (outcome.response_code, outcome.error) == (413, "HTTP 413")
         await receiver.until(lambda: receiver.open == 0)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's
+async def test_an_answer_that_had_arrived_when_a_write_failed_counts(deliverer: Deliverer, transport: str) -> None:
+    """It arrives, and a reset with it, after the loop has seen that there is room to write, and before it writes."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        attempt = asyncio.create_task(deliverer.attempt(ask(url, b"x" * 16_000_000)))
+        loop = asyncio.get_running_loop()
+        peer, _ = await loop.sock_accept(listener)
+        with peer:
+            got = 0
+            while got < 2_000_000:
+                got += len(await loop.sock_recv(peer, 2**20))
+            with suppress(BlockingIOError):
+                while peer.recv(2**20):
+                    pass
+            await asyncio.sleep(0)
+            peer.send(b"HTTP/1.1 413 Too Long\r\nContent-Length: 0\r\n\r\n")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        outcome = await attempt
+    got_of = (outcome.response_code, outcome.error)
+    if transport == WIRE:
+        assert got_of == (413, "HTTP 413")
+    else:  # which reads nothing any more
+        assert got_of in ((413, "HTTP 413"), (None, "connection reset"))
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's
@@ -607,6 +669,43 @@ async def test_a_name_a_certificate_does_not_have_is_refused(transport: str) -> 
     await deliverer.stop()
 
 
+async def test_a_certificate_that_has_expired_is_refused(transport: str) -> None:
+    deliverer = make_deliverer(transport, trusting=True)
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other, tls=server_context(expired=True)) as receiver:
+        outcome = await deliverer.attempt(ask(receiver.url()))
+        assert outcome.error == "TLS certificate not accepted: certificate has expired"
+        assert not receiver.requests
+    await deliverer.stop()
+
+
+async def test_a_certificate_of_its_own_making_is_refused(deliverer: Deliverer) -> None:
+    async with Misbehaving(one_after_the_other, tls=server_context()) as receiver:
+        outcome = await deliverer.attempt(ask(receiver.url()))
+        assert outcome.error == "TLS certificate not accepted: self-signed certificate"
+        assert not receiver.requests
+
+
+@pytest.mark.parametrize(
+    ("host", "named"), [("hook.test", "hook.test"), ("hook.test.", "hook.test"), ("127.0.0.1", None)]
+)
+async def test_the_name_is_told_before_the_handshake_and_an_address_is_no_name(
+    transport: str, host: str, named: str | None
+) -> None:
+    names: list[str | None] = []
+    context = server_context()
+    context.sni_callback = lambda connection, name, _: names.append(name)
+    deliverer = make_deliverer(
+        transport, trusting=True, resolver=FakeResolver(hook_test=["127.0.0.1"], hook_test_=["127.0.0.1"])
+    )
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other, tls=context) as receiver:
+        outcome = await deliverer.attempt(ask(receiver.url(host=host)))
+        assert (outcome.response_code, outcome.error) == (200, None)
+        assert names == [named]
+    await deliverer.stop()
+
+
 @pytest.mark.parametrize("how", ["closed", "reset"])
 async def test_a_handshake_that_breaks_off_is_a_failure(deliverer: Deliverer, how: str) -> None:
     async def serve(peer: Peer) -> None:
@@ -763,6 +862,22 @@ async def test_how_long_each_step_took_is_written_down_and_kept_connections_spar
     await transport.stop()
 
 
+async def test_an_outcome_says_how_its_connection_was_opened_unless_it_was_a_kept_one() -> None:
+    deliverer = make_deliverer(WIRE, resolver=FakeResolver(hook_test=["127.0.0.1"]))
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other) as receiver:
+        first, second = [await deliverer.attempt(ask(receiver.url(host="hook.test"))) for _ in range(2)]
+        assert first.opening is not None
+        assert first.opening.tls_ms is None
+        assert [ms is not None and 0 <= ms < 10_000 for ms in first.opening[:2]] == [True, True]
+        assert second.opening is None
+    refused = await deliverer.attempt(ask(receiver.url(host="hook.test")))
+    assert refused.error == "connection refused"
+    assert refused.opening is not None
+    assert refused.opening[1:] == (None, None), "it did not come to that"
+    await deliverer.stop()
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -906,17 +1021,20 @@ def test_no_bytes_in_any_packets_hang_an_attempt_or_reach_the_next_one(data: byt
         deliverer = make_deliverer(WIRE)
         await deliverer.start()
         async with Misbehaving(serve) as receiver:
-            limit = 20 if end != "open" else 0.05
-            outcome = await deliverer.attempt(ask(receiver.url(), timeout_seconds=limit))
-            assert outcome.response_code is not None or outcome.error is not None
-            assert outcome.error is None or "internal" not in outcome.error
+            attempt = asyncio.create_task(deliverer.attempt(ask(receiver.url())))
+            await sent.wait()
+            if end == "open" and not data.startswith(OK):  # it may wait for more, and is given up then
+                await asyncio.wait([attempt], timeout=0.02)
+                attempt.cancel()
+            with suppress(asyncio.CancelledError):
+                outcome = await attempt
+                assert outcome.response_code is not None or outcome.error is not None
+                assert outcome.error is None or "internal" not in outcome.error
             if end != "open":
                 await receiver.until(lambda: receiver.open == 0)
-            elif outcome.response_code:
-                await sent.wait()
             again = await deliverer.attempt(ask(receiver.url(), keep_bytes=10))
             assert (again.response_code, again.body) == (200, b"ok")
-            assert len(receiver.requests) <= 2
+            assert len(receiver.requests) == 2, "each came once"
         await deliverer.stop()
 
     asyncio.run(asyncio.wait_for(run(), 10))

@@ -16,11 +16,11 @@ from cryptography.x509.oid import NameOID
 
 
 @cache
-def _pem() -> bytes:
+def _pem(expired: bool = False) -> bytes:
     """Return a key and a certificate for ``localhost``, ``hook.test`` and 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "expired" if expired else "localhost")])
+    now = datetime.now(UTC) - timedelta(days=30 if expired else 0)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -46,17 +46,18 @@ def _pem() -> bytes:
     )  # fmt: skip
 
 
-def server_context() -> ssl.SSLContext:
+def server_context(*, expired: bool = False) -> ssl.SSLContext:
     """Return the context of a receiver that shows the certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with TemporaryDirectory() as folder:
         path = Path(folder, "pem")
-        path.write_bytes(_pem())
+        path.write_bytes(_pem(expired))
         context.load_cert_chain(path)
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context
 
 
 def trust(context: ssl.SSLContext) -> None:
-    """Let a client's context accept the certificate."""
-    context.load_verify_locations(cadata=_pem().partition(b"-----END PRIVATE KEY-----")[2].decode())
+    """Let a client's context accept the certificate, as long as it is valid."""
+    for expired in (False, True):
+        context.load_verify_locations(cadata=_pem(expired).partition(b"-----END PRIVATE KEY-----")[2].decode())

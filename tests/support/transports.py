@@ -61,8 +61,10 @@ def make_transport(
     resolver: AbstractResolver | None = None,
     max_connections: int = 100,
     trusting: bool = False,
+    proxy: str | None = None,
 ) -> Transport:
     """Return a transport by its name; ``trusting``: it accepts the certificates of the tests, and no others."""
+    assert proxy is None or name == AIOHTTP, "only this one can"
     if name == WIRE:
         context = resuming(create_default_context()) if trusting else None
         if context is not None:
@@ -76,7 +78,7 @@ def make_transport(
         reference = create_default_context()
         reference.set_alpn_protocols(["http/1.1"])
         trust(reference)
-    return AiohttpTransport(max_connections=max_connections, resolver=resolver, tls=reference)
+    return AiohttpTransport(max_connections=max_connections, resolver=resolver, tls=reference, proxy=proxy)
 
 
 def make_deliverer(
@@ -89,6 +91,7 @@ def make_deliverer(
     resolver: AbstractResolver | None = None,
     max_connections: int = 100,
     trusting: bool = False,
+    proxy: str | None = None,
 ) -> Deliverer:
     """Return a deliverer on a transport, not started."""
     return Deliverer(
@@ -99,7 +102,7 @@ def make_deliverer(
         max_connections=max_connections,
         user_agent="aioscheduler/test",
         transport=make_transport(
-            name, clock=clock, resolver=resolver, max_connections=max_connections, trusting=trusting
+            name, clock=clock, resolver=resolver, max_connections=max_connections, trusting=trusting, proxy=proxy
         ),
     )
 

@@ -56,6 +56,7 @@ def test_values_are_parsed_into_what_they_mean() -> None:
             "MISFIRE_GRACE_SECONDS": "90",
             "WEBHOOK_BLOCK_PRIVATE": "YES",
             "WEBHOOK_ALLOW": "Hooks.Internal, *.example.test,10.1.0.0/16,::1",
+            "WEBHOOK_PROXY": "http://user:p%40ss@proxy.internal:3128/",
             "WEBHOOK_SIGNING_SECRET": f"{SIGNING_SECRET} {SIGNING_SECRET}",
             "INBOX": "0",
             "LOG_LEVEL": "debug",
@@ -70,6 +71,7 @@ def test_values_are_parsed_into_what_they_mean() -> None:
     assert settings.misfire_grace == timedelta(seconds=90)
     assert settings.webhook_block_private is True
     assert settings.webhook_allow == ("hooks.internal", "*.example.test", "10.1.0.0/16", "::1")
+    assert settings.webhook_proxy == "http://user:p%40ss@proxy.internal:3128/"
     assert settings.webhook_signing_secret == (SIGNING_SECRET, SIGNING_SECRET)
     assert settings.inbox == "false"
     assert settings.log_level == "DEBUG"
@@ -110,6 +112,15 @@ def test_values_are_parsed_into_what_they_mean() -> None:
         ("TIMEZONE", "America"),
         ("WEBHOOK_ALLOW", "http://example.test"),
         ("WEBHOOK_ALLOW", "10.0.0.0/33"),
+        ("WEBHOOK_PROXY", "proxy.internal:3128"),
+        ("WEBHOOK_PROXY", "http://proxy.internal"),
+        ("WEBHOOK_PROXY", "https://proxy.internal:3128"),
+        ("WEBHOOK_PROXY", "socks5://proxy.internal:1080"),
+        ("WEBHOOK_PROXY", "http://:3128"),
+        ("WEBHOOK_PROXY", "http://proxy.internal:0"),
+        ("WEBHOOK_PROXY", "http://proxy.internal:3128/path"),
+        ("WEBHOOK_PROXY", "http://us er:pass@proxy.internal:3128"),
+        ("WEBHOOK_PROXY", "http://[::1:3128"),
         ("WEBHOOK_SIGNING_SECRET", "whsec_c2hvcnQ="),
         ("WEBHOOK_SIGNING_SECRET", SIGNING_SECRET.removeprefix("whsec_")),
     ],
@@ -122,9 +133,16 @@ def test_an_illegal_value_is_refused_by_name(variable: str, value: str) -> None:
 
 def test_all_mistakes_are_told_at_once_and_secrets_are_not() -> None:
     problems = problems_of(
-        {"API_PORT": "none", "API_TOKEN": "hush hush", "REDIS_URL": "hush:hush@host", "TIMEZONE": "x", "INBOX": "x"}
+        {
+            "API_PORT": "none",
+            "API_TOKEN": "hush hush",
+            "REDIS_URL": "hush:hush@host",
+            "TIMEZONE": "x",
+            "INBOX": "x",
+            "WEBHOOK_PROXY": "http://user:hush@proxy",
+        }
     )
-    assert len(problems) == 5
+    assert len(problems) == 6
     assert not any("hush" in problem for problem in problems)
     assert "  API_PORT='none': must be a whole number from 1 to 65535" in problems
     assert "  API_TOKEN=***: must be visible ASCII characters without spaces" in problems
@@ -180,6 +198,7 @@ def test_neither_repr_nor_address_shows_a_secret() -> None:
             "API_TOKEN": "hush-token",
             "REDIS_URL": "rediss://user:hush@store.test:7000/1",
             "REDIS_PASSWORD": "hush",
+            "WEBHOOK_PROXY": "http://user:hush@proxy.test:3128",
             "WEBHOOK_SIGNING_SECRET": SIGNING_SECRET,
         }
     )

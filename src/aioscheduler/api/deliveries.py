@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, tzinfo
+from itertools import pairwise
 from typing import Any
 
 from aiohttp import web
@@ -57,6 +58,20 @@ def _shown(delivery: Delivery, zone: tzinfo, speech: Language) -> dict[str, Any]
         "finishedAt": at(delivery.finished_at),
         "latenessMs": delivery.lateness_ms,
         "durationMs": delivery.duration_ms,
+        "timings": _timings(delivery),
         "responseCode": delivery.response_code,
         "error": delivery.error,
     }
+
+
+def _timings(delivery: Delivery) -> dict[str, float]:
+    """Return how long each phase took that was come to, in milliseconds."""
+    took: dict[str, float] = {}
+    if (opening := delivery.opening) is not None:
+        steps = {"dns": opening.dns_ms, "connect": opening.connect_ms, "tls": opening.tls_ms}
+        took = {name: ms for name, ms in steps.items() if ms is not None}
+    instants = (delivery.started_at, delivery.sent_at, delivery.answered_at, delivery.finished_at)
+    for name, (begin, end) in zip(("sent", "firstByte", "done"), pairwise(instants), strict=True):
+        if begin is not None and end is not None:
+            took[name] = max(0.0, round((end - begin).total_seconds() * 1000, 3))  # the clock may have stepped
+    return took

@@ -628,7 +628,8 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
                 "answeredAt": "2030-04-15T02:41:45.042+00:00",
                 "finishedAt": "2030-04-15T02:41:45.042+00:00",
                 "latenessMs": 0.8,
-                "durationMs": 41.2,
+                "durationMs": 42.1,
+                "timings": {"dns": 0.3, "connect": 0.2, "tls": 0.4, "sent": 1.0, "firstByte": 41.0, "done": 0.1},
                 "responseCode": 204,
                 "error": None,
             }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 ExecutionId = NewType("ExecutionId", str)
 
@@ -37,6 +37,15 @@ class DeadReason(Enum):
     """The receiver answered 410 Gone."""
 
 
+class Opening(NamedTuple):
+    """How long each step took on the way to a new connection, in milliseconds; ``None`` for one that was not needed, or
+    not reached."""
+
+    dns_ms: float | None
+    connect_ms: float | None
+    tls_ms: float | None
+
+
 @dataclass(slots=True, kw_only=True)
 class Outcome:
     """What came of one attempt. Not frozen: one is made for every attempt, and that costs less.
@@ -62,6 +71,8 @@ class Outcome:
     """Where a redirect leads, which is not followed."""
     body: bytes = b""
     """The beginning of the answer, as far as the request asked to keep it."""
+    opening: Opening | None = None
+    """How long its connection took to open, if it was not a kept one."""
 
 
 class ExecutionStatus(Enum):

@@ -1,13 +1,15 @@
-"""Exchanges by the aiohttp client: the reference that the transport of our own is held against."""
+"""Exchanges by the aiohttp client: through an HTTP proxy, and as the reference our own transport is held against."""
 
 from __future__ import annotations
 
 import socket
 import ssl
+from base64 import b64encode
 from contextvars import ContextVar
 from functools import lru_cache
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import aiohttp
 from aiohttp import hdrs
@@ -30,6 +32,7 @@ from aioscheduler.engine.transport import (
     handshake_failed,
 )
 
+_PROXY_AUTHENTICATION_REQUIRED: Final = 407
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 
 #: The connector's hooks find the exchange by context, since they run on its behalf.
@@ -42,12 +45,23 @@ class AiohttpTransport:
     :param max_connections: connections in use at once, 0 for any number
     :param resolver: for tests
     :param tls: for tests; by default certificates are judged by the machine's authorities
+    :param proxy: the URL of an HTTP proxy that every request goes through, ``https`` by CONNECT. The proxy resolves the
+        names then, so that no address is judged here; failures that are its own are told as such
     """
 
     def __init__(
-        self, *, max_connections: int, resolver: AbstractResolver | None = None, tls: ssl.SSLContext | None = None
+        self,
+        *,
+        max_connections: int,
+        resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+        proxy: str | None = None,
     ) -> None:
         self._max_connections = max_connections
+        self._proxy: URL | None = None
+        self._proxy_headers: dict[str, str] = {}
+        if proxy is not None:
+            self._proxy, self._proxy_headers = _split_proxy(proxy)
         self._resolver = resolver
         self._tls = tls
         self._own_resolver: ThreadResolver | None = None
@@ -63,7 +77,7 @@ class AiohttpTransport:
             keepalive_timeout=KEEP_ALIVE,
             ttl_dns_cache=DNS_TTL,
             resolver=self._resolver or self._own_resolver,
-            socket_factory=_open_socket,
+            socket_factory=_open_socket if self._proxy is None else _open_any_socket,
             ssl=self._tls or True,
         )
         self._session = aiohttp.ClientSession(
@@ -92,7 +106,7 @@ class AiohttpTransport:
         except TimeoutError:
             raise NoAnswer("connection timed out") from None
         except (aiohttp.ClientError, OSError) as failure:
-            raise NoAnswer(_describe(failure)) from failure
+            raise NoAnswer(_describe(failure, self._proxy is not None)) from failure
 
     async def _make(self, session: aiohttp.ClientSession, exchange: Exchange) -> None:
         response = await session.request(
@@ -101,7 +115,16 @@ class AiohttpTransport:
             URL(_origin(exchange.destination) + exchange.path, encoded=True),
             data=None if exchange.body is None else aiohttp.BytesPayload(exchange.body),
             allow_redirects=False,
+            proxy=self._proxy,
+            proxy_headers=self._proxy_headers,
         )
+        if (
+            response.status == _PROXY_AUTHENTICATION_REQUIRED
+            and self._proxy is not None
+            and not exchange.destination.startswith("https:")
+        ):
+            response.close()
+            raise NoAnswer(_CREDENTIALS_REFUSED)
         exchange.answered_at = exchange.clock.now()
         exchange.status = response.status
         exchange.location = response.headers.get(hdrs.LOCATION)
@@ -130,6 +153,11 @@ def _open_socket(info: tuple[Any, ...]) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
+def _open_any_socket(info: tuple[Any, ...]) -> socket.socket:
+    """Open a socket to the proxy, which the operator chose and the guard does not judge."""
+    return socket.socket(*info[:3])
+
+
 class _WireRequest(aiohttp.ClientRequest):
     """aiohttp's request, without what nobody asked for, and with the instant at which it is written.
 
@@ -146,6 +174,12 @@ class _WireRequest(aiohttp.ClientRequest):
         """Take the headers from the exchange: on their way through the session they would be copied twice, by hand."""
         super().update_headers(None)
         self.headers.extend(CIMultiDict(_exchange.get().headers))
+
+    def update_proxy(self, proxy: URL | None, proxy_auth: aiohttp.BasicAuth | None, proxy_headers: Any) -> None:
+        """Show the proxy our credentials; by itself aiohttp shows them with CONNECT only, unless the URL holds them."""
+        super().update_proxy(proxy, proxy_auth, proxy_headers)
+        if proxy_headers and not self.is_ssl():
+            self.headers.update(proxy_headers)
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         _exchange.get().leave()
@@ -172,8 +206,31 @@ def _origin(destination: Destination) -> str:
     return f"{scheme}://{literal}:{authority.rpartition(':')[2]}"
 
 
-def _describe(failure: Exception) -> str:
+def _split_proxy(proxy: str) -> tuple[URL, dict[str, str]]:
+    """Return the URL of a proxy without its credentials, so that no error can hold them, and the headers with them."""
+    parts = urlsplit(proxy)
+    userinfo, at, place = parts.netloc.rpartition("@")
+    headers: dict[str, str] = {}
+    if at:
+        user, _, password = userinfo.partition(":")
+        credentials = b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
+        headers[hdrs.PROXY_AUTHORIZATION] = f"Basic {credentials}"
+    return URL(f"{parts.scheme}://{place}"), headers
+
+
+_CREDENTIALS_REFUSED: Final = "the proxy refused our credentials (407)"
+
+
+def _describe(failure: Exception, proxied: bool) -> str:
     match failure:
+        case aiohttp.ClientHttpProxyError():
+            if failure.status == _PROXY_AUTHENTICATION_REQUIRED:
+                return _CREDENTIALS_REFUSED
+            return f"the proxy answered CONNECT with {failure.status}"
+        case aiohttp.ClientProxyConnectionError():
+            return f"no connection to the proxy: {describe(failure)}"
+        case aiohttp.ClientConnectorDNSError() if proxied:
+            return "no connection to the proxy: its name does not resolve"
         case aiohttp.ClientConnectorDNSError():
             return "name does not resolve"
         case aiohttp.ClientConnectorCertificateError():

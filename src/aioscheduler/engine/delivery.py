@@ -8,14 +8,16 @@ from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 import structlog
 
 from aioscheduler.clock import Clock
-from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
+from aioscheduler.domain.execution import DeadReason, Opening, Outcome, OutcomeKind
 from aioscheduler.domain.instant import rfc3339_ms
 from aioscheduler.domain.target import WebhookTarget
+from aioscheduler.engine.aiohttp_transport import AiohttpTransport
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.pulse import Pulse
 from aioscheduler.engine.signing import Signer
@@ -25,6 +27,8 @@ from aioscheduler.engine.wire import WireTransport
 
 #: What ``Retry-After`` can ask for at most, in seconds; the retry policy bounds it further.
 MAX_RETRY_AFTER = 10**9
+#: How much later than its time limit an attempt may be cut, in seconds.
+LIMIT_STEP: Final = 0.05
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
@@ -63,12 +67,13 @@ class Request:
 class Deliverer:
     """Makes attempts: headers, signature, time limit and verdict are its own, the rest is the transport's.
 
-    A request leaves at most once for each attempt: nothing is re-sent, no redirect is followed, and no proxy, cookie or
-    credential comes from anywhere but the target. A body goes out with every method, also GET and HEAD: the client
-    asked for it.
+    A request leaves at most once for each attempt: nothing is re-sent, no redirect is followed, and no cookie or
+    credential comes from anywhere but the target, and no proxy from the environment. A body goes out with every method,
+    also GET and HEAD: the client asked for it.
 
     :param max_connections: connections in use at once, 0 for any number; an attempt's time limit runs while it waits
-    :param transport: for tests and comparisons; by default the one of our own
+    :param proxy: the URL of an HTTP proxy that everything goes through
+    :param transport: for tests and comparisons; by default the one of our own, or with a proxy the aiohttp client
     """
 
     def __init__(
@@ -80,20 +85,29 @@ class Deliverer:
         max_connections: int,
         user_agent: str,
         pulse: Pulse | None = None,
+        proxy: str | None = None,
         transport: Transport | None = None,
     ) -> None:
+        if transport is None:
+            if proxy is None:
+                transport = WireTransport(clock=clock, max_connections=max_connections)
+            else:
+                transport = AiohttpTransport(max_connections=max_connections, proxy=proxy)
         self._clock = clock
         self._guard = guard
         self._signer = signer
         self._pulse = pulse
-        self._transport: Transport = transport or WireTransport(clock=clock, max_connections=max_connections)
+        self._transport = transport
         self._bodiless = [("Accept", "*/*"), ("User-Agent", user_agent)]
         self._with_body = [*self._bodiless, ("Content-Type", "application/json")]
         self._started = False
+        self._limits: _TimeLimits
 
     async def start(self) -> None:
         """Be ready for attempts. May come twice."""
         await self._transport.start()
+        if not self._started:
+            self._limits = _TimeLimits()
         self._started = True
 
     async def stop(self) -> None:
@@ -120,7 +134,7 @@ class Deliverer:
             return _outcome(exchange, None, False)
         timed_out = False
         error: str | None = None
-        limit = _TimeLimit(request.timeout_seconds)
+        limit = self._limits.begin(request.timeout_seconds)
         try:
             self._write_down(request, exchange)
             await self._transport.exchange(exchange)
@@ -189,19 +203,16 @@ def _merged(defaults: list[tuple[str, str]], target: WebhookTarget) -> list[tupl
 
 
 class _TimeLimit:
-    """Cancels the task that made it after some seconds; ``asyncio.timeout``, at a third of its price."""
+    """Cancels the task that made it, unless it is called :meth:`off` before."""
 
-    __slots__ = ("_expired", "_handle", "_task")
+    __slots__ = ("_expired", "_others", "_task")
 
-    def __init__(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        assert task is not None, "an attempt is made in a task"
+    def __init__(self, task: asyncio.Task[object], others: set[_TimeLimit]) -> None:
         self._task = task
+        self._others = others
         self._expired = False
-        self._handle = loop.call_later(seconds, self._expire)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         self._expired = True
         self._task.cancel()
 
@@ -211,7 +222,32 @@ class _TimeLimit:
 
     def off(self) -> None:
         """The work is done."""
-        self._handle.cancel()
+        self._others.discard(self)
+
+
+class _TimeLimits:
+    """The time limits of attempts: one timer for all that end in a step, since nearly all are called off before."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._steps: dict[int, set[_TimeLimit]] = {}
+
+    def begin(self, seconds: float) -> _TimeLimit:
+        """Limit the running task: it is cancelled after so many seconds, or up to :data:`LIMIT_STEP` later."""
+        task = asyncio.current_task(self._loop)
+        assert task is not None, "an attempt is made in a task"
+        step = int((self._loop.time() + seconds) / LIMIT_STEP) + 1
+        limits = self._steps.get(step)
+        if limits is None:
+            limits = self._steps[step] = set()
+            self._loop.call_at(step * LIMIT_STEP, self._end, step)
+        limit = _TimeLimit(task, limits)
+        limits.add(limit)
+        return limit
+
+    def _end(self, step: int) -> None:
+        for limit in self._steps.pop(step):
+            limit.expire()
 
 
 def _outcome(exchange: Exchange, error: str | None, timed_out: bool) -> Outcome:
@@ -240,7 +276,15 @@ def _outcome(exchange: Exchange, error: str | None, timed_out: bool) -> Outcome:
         ours=exchange.ours,
         location=location,
         body=exchange.kept,
+        opening=_opening(exchange),
     )
+
+
+def _opening(exchange: Exchange) -> Opening | None:
+    if exchange.connect_seconds is None and exchange.dns_seconds is None:
+        return None
+    steps = (exchange.dns_seconds, exchange.connect_seconds, exchange.tls_seconds)
+    return Opening(*(None if seconds is None else seconds * 1000 for seconds in steps))
 
 
 def _judge(status: int) -> tuple[OutcomeKind, str | None]:
@@ -251,6 +295,9 @@ def _judge(status: int) -> tuple[OutcomeKind, str | None]:
 
 def _path(url: str) -> str:
     """Return the path and the query of a URL, not re-encoded, without its fragment."""
+    if "?" not in url and "#" not in url:  # nearly all
+        slash = url.find("/", url.find("//") + 2)
+        return "/" if slash < 0 else url[slash:]
     match = _AFTER_AUTHORITY.match(url)
     rest = match[1] if match else ""
     # RFC 9112 section 3.2.1: an empty path is sent as "/".

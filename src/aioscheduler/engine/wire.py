@@ -286,6 +286,7 @@ class _Connection(asyncio.Protocol):
         "_pool",
         "_reader",
         "_session_wanted",
+        "_socket",
         "_state",
         "_transport",
         "destination",
@@ -297,6 +298,7 @@ class _Connection(asyncio.Protocol):
         self.origin = origin
         self._pool = pool
         self._loop = asyncio.get_running_loop()
+        self._socket = opened
         self._state = select.poll()
         # What is there to read on a secure connection may be of the handshake's aftermath.
         self._state.register(opened, _HALF_CLOSED if origin.secure else _HALF_CLOSED | select.POLLIN)
@@ -396,8 +398,16 @@ class _Connection(asyncio.Protocol):
         self.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
+        if error is not None and self._exchange is not None and not self.origin.secure:
+            self._take_what_came(self._exchange)
         self._pool.lost(self)
         self._end(NoAnswer(describe(error) if isinstance(error, OSError) else _CLOSED))
+
+    def _take_what_came(self, exchange: Exchange) -> None:
+        """Take what had arrived when a write failed: maybe the answer of one who would not read the whole request."""
+        with suppress(OSError):  # that is the end of it
+            while self._exchange is exchange and (data := self._socket.recv(2**16)):
+                self.data_received(data)
 
     def _end(self, failure: NoAnswer | None) -> None:
         """End the exchange, if there is one: with what it has, once there is a status."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Generic, NewType, Protocol, TypeVar
 
-from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Outcome, OutcomeKind
+from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Opening, Outcome, OutcomeKind
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus
 from aioscheduler.domain.punctuality import Lateness, Window
 from aioscheduler.domain.target import Destination
@@ -118,6 +118,7 @@ class Delivery:
     duration_ms: float
     response_code: int | None
     error: str | None
+    opening: Opening | None = None
 
 
 @dataclass(slots=True, kw_only=True)

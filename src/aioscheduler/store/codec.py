@@ -17,7 +17,7 @@ from typing import Final
 import orjson
 
 from aioscheduler.clock import from_ms
-from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Outcome, OutcomeKind
+from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Opening, Outcome, OutcomeKind
 from aioscheduler.domain.instant import parse_instant
 from aioscheduler.domain.job import JobId
 from aioscheduler.domain.jsontext import raw_member
@@ -220,7 +220,7 @@ def encode_delivery(
     execution_id: str | None = None,
 ) -> bytes:
     """Return a line of the delivery log; the message's or the job's id and the status are kept beside it."""
-    members = (
+    members: tuple[object, ...] = (
         attempt,
         _us(scheduled_for),
         _us(due_at),
@@ -234,20 +234,23 @@ def encode_delivery(
         outcome.response_code,
         outcome.error,
     )
+    if outcome.opening is not None:  # few have one
+        members = (*members, [None if ms is None else round(ms, 3) for ms in outcome.opening])
     return orjson.dumps(members if execution_id is None else (*members, execution_id))
 
 
 def decode_delivery(line_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
     """Read what :func:`encode_delivery` wrote."""
-    attempt, scheduled, due, claimed, started, sent, answered, finished, late, took, code, error, *execution = (
-        orjson.loads(fields[b"d"])
+    attempt, scheduled, due, claimed, started, sent, answered, finished, late, took, code, error, *more = orjson.loads(
+        fields[b"d"]
     )
+    opening = Opening(*more.pop(0)) if more and isinstance(more[0], list) else None
     message_id, job_id = fields.get(b"m"), fields.get(b"j")
     return Delivery(
         id=line_id.decode(),
         message_id=None if message_id is None else MessageId(message_id.decode()),
         job_id=None if job_id is None else job_id.decode(),
-        execution_id=execution[0] if execution else None,
+        execution_id=more[0] if more else None,
         attempt=attempt,
         status=OutcomeKind(fields[b"s"].decode()),
         scheduled_for=_instant(scheduled),
@@ -261,6 +264,7 @@ def decode_delivery(line_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
         duration_ms=took,
         response_code=code,
         error=error,
+        opening=opening,
     )
 
 

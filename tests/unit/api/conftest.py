@@ -114,19 +114,20 @@ class Api:
         assert status in (200, 201), answer
         return answer
 
-    async def bury(self, message_id: str, reason: DeadReason = DeadReason.RETRIES_EXHAUSTED) -> None:
+    async def bury(self, message_id: str, reason: DeadReason = DeadReason.RETRIES_EXHAUSTED, **attempt: Any) -> None:
         """Make a dead letter of a new message."""
         await self.schedule(message_id, scheduleTo="2020-01-01T00:00:00Z")
         store, now = self.context.store, self.clock.now()
         (claimed,) = await store.claim([MessageId(message_id)], now)
-        outcome = Outcome(
-            kind=OutcomeKind.FAILURE,
-            started_at=now,
-            finished_at=now,
-            duration_ms=12.5,
-            response_code=500,
-            error="HTTP 500",
-        )
+        ended: dict[str, Any] = {
+            "kind": OutcomeKind.FAILURE,
+            "started_at": now,
+            "finished_at": now,
+            "duration_ms": 12.5,
+            "response_code": 500,
+            "error": "HTTP 500",
+        }
+        outcome = Outcome(**ended | attempt)
         await store.settle(Settlement(claimed=claimed, decision=Decision.BURY, outcome=outcome, reason=reason))
 
     async def job(self, **more: object) -> Any:

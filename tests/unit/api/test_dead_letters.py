@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from datetime import datetime, timedelta
 
 import pytest
 
-from aioscheduler.domain.execution import DeadReason, ExecutionStatus
+from aioscheduler.domain.execution import DeadReason, ExecutionStatus, Opening
 from aioscheduler.domain.message import MessageId
+from tests.support.clock import START
 from tests.unit.api.conftest import HOOK, Api
 
 
@@ -120,6 +122,22 @@ async def test_the_delivery_log_tells_each_attempt(api: Api) -> None:
     assert line["scheduledFor"] == "2020-01-01T00:00:00+00:00"
     assert line["startedAt"] == "2026-04-15T02:41:45+00:00"
     assert {"id", "latenessMs"} <= line.keys()
+
+
+async def test_the_delivery_log_tells_how_long_each_phase_took_that_was_come_to(api: Api) -> None:
+    def at(ms: float) -> datetime:
+        return START + timedelta(milliseconds=ms)
+
+    await api.bury("never-left")
+    await api.bury("no-answer", sent_at=at(1.5), finished_at=at(31.5), opening=Opening(None, 0.25, None))
+    opening = Opening(2, 0.25, 1.125)
+    await api.bury("answered", opening=opening, sent_at=at(4), answered_at=at(45), finished_at=at(44))  # a step back
+    shown = {line["messageId"]: line["timings"] for line in (await api.call("GET", "/deliveries"))[1]["deliveries"]}
+    assert shown == {
+        "never-left": {},
+        "no-answer": {"connect": 0.25, "sent": 1.5},
+        "answered": {"dns": 2.0, "connect": 0.25, "tls": 1.125, "sent": 4.0, "firstByte": 41.0, "done": 0.0},
+    }
 
 
 @pytest.mark.parametrize(("query", "number"), [("status=failure", 2), ("status=success", 0), ("jobId=j", 0), ("", 2)])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioscheduler.clock import from_ms
-from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
+from aioscheduler.domain.execution import DeadReason, Opening, Outcome, OutcomeKind
 from aioscheduler.domain.message import MessageId, new_version
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store.base import Delivery
@@ -151,12 +151,17 @@ def test_a_dead_letter_keeps_the_bytes_of_its_record(record: bytes, error: str |
     assert (letter.dead_at, letter.reason, letter.id) == (from_ms(at), DeadReason.INVALID_RECORD, "m")
 
 
+@pytest.mark.parametrize("opening", [None, Opening(None, 0.125, None), Opening(1.5, 0.125, 2.25)])
+@pytest.mark.parametrize("execution_id", [None, "e"])
 @pytest.mark.parametrize("kind", OutcomeKind)
-def test_a_line_of_the_log_comes_back_to_the_microsecond(kind: OutcomeKind) -> None:
+def test_a_line_of_the_log_comes_back_to_the_microsecond(
+    kind: OutcomeKind, execution_id: str | None, opening: Opening | None
+) -> None:
     moments = [START + timedelta(microseconds=123_457 * i) for i in range(7)]
     delivery = Delivery(
         id="1-2",
         message_id=MessageId("m"),
+        execution_id=execution_id,
         attempt=3,
         status=kind,
         scheduled_for=moments[0],
@@ -170,6 +175,7 @@ def test_a_line_of_the_log_comes_back_to_the_microsecond(kind: OutcomeKind) -> N
         duration_ms=2.5,
         response_code=None,
         error="é",
+        opening=opening,
     )
     ended = Outcome(
         kind=kind,
@@ -179,9 +185,16 @@ def test_a_line_of_the_log_comes_back_to_the_microsecond(kind: OutcomeKind) -> N
         finished_at=moments[6],
         duration_ms=2.5,
         error="é",
+        opening=opening,
     )
     line = encode_delivery(
-        ended, attempt=3, scheduled_for=moments[0], due_at=moments[1], claimed_at=moments[2], lateness_ms=1.25
+        ended,
+        attempt=3,
+        scheduled_for=moments[0],
+        due_at=moments[1],
+        claimed_at=moments[2],
+        lateness_ms=1.25,
+        execution_id=execution_id,
     )
     fields = {b"m": b"m", b"s": kind.value.encode(), b"d": line}
     assert decode_delivery(b"1-2", fields) == delivery
