@@ -14,13 +14,14 @@ def payload(number: int) -> bytes:
     return head + b"x" * (PAYLOAD_BYTES - len(head) - 2) + b'"}'
 
 
-def message(message_id: str, due_ms: int, number: int, receiver_port: int) -> bytes:
+def message(message_id: str, due_ms: int, number: int, receiver_port: int, path: str = "hook") -> bytes:
     """Return the body that schedules one message."""
     due = datetime.fromtimestamp(due_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return b'{"id":"%s","scheduleTo":"%s.%03dZ","payload":%s,"webhookUrl":"http://127.0.0.1:%d/hook"}' % (
+    return b'{"id":"%s","scheduleTo":"%s.%03dZ","payload":%s,"webhookUrl":"http://127.0.0.1:%d/%s"}' % (
         message_id.encode(),
         due.encode(),
         due_ms % 1000,
         payload(number),
         receiver_port,
+        path.encode(),
     )

@@ -11,16 +11,19 @@ import socket
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 import orjson
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 
 from bench.wire import TOKEN, Connection
+
+if TYPE_CHECKING:
+    from bench.peers import Peer
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The service and what it is compared with run on the first core, everything else on the second.
@@ -122,10 +125,6 @@ class Child:
         """Return the CPU the process has used, in user and in system mode."""
         return cpu_seconds(self.process.pid)
 
-    def waited_seconds(self) -> float:
-        """Return how long its main thread was ready to run while others had the core (0 where that is not counted)."""
-        return waited_seconds(self.process.pid)
-
     def resident_bytes(self) -> int:
         """Return the memory the process has in RAM."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
@@ -147,17 +146,42 @@ class Child:
 
 
 @asynccontextmanager
-async def python(folder: Path, module: str, *arguments: str, pinned: bool = False) -> AsyncIterator[tuple[Child, str]]:
-    """Run a module; gives the process and the first line it writes."""
-    child = await Child.start(sys.executable, "-m", module, *arguments, folder=folder, pinned=pinned, stdout=PIPE)
+async def program(
+    folder: Path,
+    *command: str,
+    pinned: bool = False,
+    environment: Mapping[str, str] | None = None,
+    end: signal.Signals = signal.SIGTERM,
+) -> AsyncIterator[tuple[Child, str]]:
+    """Run a program; gives the process and the first line it writes."""
+    child = await Child.start(*command, folder=folder, pinned=pinned, environment=environment, stdout=PIPE)
     try:
         assert child.process.stdout is not None, "a pipe"
         line = (await child.process.stdout.readline()).decode().strip()
         if not line:
-            raise RuntimeError(f"{module} ended: {(folder / 'stderr').read_text()[-2000:]}")
+            raise RuntimeError(f"{command} ended: {(folder / 'stderr').read_text()[-2000:]}")
         yield child, line
     finally:
-        await child.stop()
+        await child.stop(end)
+
+
+@asynccontextmanager
+async def python(folder: Path, module: str, *arguments: str, pinned: bool = False) -> AsyncIterator[tuple[Child, str]]:
+    """Run a module; gives the process and the first line it writes."""
+    async with program(folder, sys.executable, "-m", module, *arguments, pinned=pinned) as started:
+        yield started
+
+
+class Running(Protocol):
+    """A scheduler that runs on the measured core: ours, or one it is compared with."""
+
+    @property
+    def port(self) -> int:
+        """Where it accepts messages."""
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes it consists of."""
 
 
 class Bench:
@@ -168,6 +192,7 @@ class Bench:
         self.redis = redis
         self.redis_url = redis_url
         self.receiver_port = receiver_port
+        self.peers: Sequence[Peer] = ()
         self._receiver = receiver
 
     @classmethod
@@ -256,28 +281,17 @@ class Service:
         assert self.child is not None, "started"
         return self.child.resident_bytes() / 1e6
 
-    @asynccontextmanager
-    async def disturbance(self) -> AsyncIterator[Callable[[], str]]:
-        """Watch the service for as long as the block lasts; gives what says how much others disturbed it."""
+    @property
+    def pids(self) -> list[int]:
+        """Its process and its workers."""
         assert self.child is not None, "started"
-        began, waited = time.monotonic(), self.child.waited_seconds()
-        share = 0.0
-        yield lambda: f"{share:.0%} of the time others had the core"
-        share = (self.child.waited_seconds() - waited) / (time.monotonic() - began)
+        pid = self.child.process.pid
+        return [pid, *children(pid)]
 
     @property
     def cpu_seconds(self) -> float:
         """The CPU it has used, with its workers."""
-        assert self.child is not None, "started"
-        pid = self.child.process.pid
-        return sum(map(cpu_seconds, [pid, *children(pid)]))
-
-    @property
-    def waited_seconds(self) -> float:
-        """How long it and its workers were ready to run while others had the core."""
-        assert self.child is not None, "started"
-        pid = self.child.process.pid
-        return sum(map(waited_seconds, [pid, *children(pid)]))
+        return sum(map(cpu_seconds, self.pids))
 
     async def start(self) -> float:
         """Start, and return after how many seconds ``/health`` answered 200.

@@ -1,5 +1,6 @@
 """The receiver, a process of its own: answers every POST with 200 and notes when each message or execution arrived.
 
+``POST /slow`` is answered after :data:`SLOW_SECONDS`, any other at once.
 ``GET /count`` answers how many came, ``GET /take`` all of them as ``[[id, wall clock in ms], …]`` and forgets them,
 and ``GET /cpu`` the seconds of CPU used so far.
 """
@@ -15,6 +16,9 @@ import uvloop
 _IDS = (b"x-scheduler-message-id: ", b"x-scheduler-job-id: ")
 _LENGTH = b"content-length: "
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+#: How long a hook thinks that is slow.
+SLOW_SECONDS = 0.05
 
 arrivals: list[tuple[str, float]] = []
 
@@ -41,7 +45,10 @@ class Receiver(asyncio.Protocol):
             assert self._transport is not None, "connected"
             if head.startswith(b"post"):
                 arrivals.append((_id(head), now))
-                self._transport.write(_OK)
+                if head.startswith(b"post /slow"):
+                    asyncio.get_running_loop().call_later(SLOW_SECONDS, self._transport.write, _OK)
+                else:
+                    self._transport.write(_OK)
             else:
                 self._transport.write(_control(head.split(b" ", 2)[1]))
             buffer = buffer[whole:]

@@ -70,12 +70,32 @@ class Lateness:
         return f"{self.missing} missing, {self.doubles} double, {self.early} early"
 
     def __str__(self) -> str:
-        return f"p50 {self.p50:.1f}, p99 {self.p99:.1f}, worst {self.worst:.1f} ms; {self.counts}"
+        return f"p50 {self.p50:.2f}, p99 {self.p99:.1f}, worst {self.worst:.1f} ms; {self.counts}"
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
     """Return the value below which ``share`` of the ordered values lie; infinity where there are none."""
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else math.inf
+
+
+def ratios(
+    reached: Mapping[str, float], unit: str, asked: Mapping[str, float], *, least: bool = True
+) -> tuple[str, bool | None]:
+    """Compare the first figure with each of the others; returns that in words, and whether it is as asked.
+
+    ``asked`` is by name how many times the other's figure it should be, at least or at most. Where it should be
+    compared with one that is not there, that is not known, unless it falls short of another.
+    """
+    (_, own), *others = reached.items()
+    said = "".join(f"; {own / other:.2f} × {name} ({unit.format(other)})" for name, other in others)
+    held = {
+        name: own >= asked[name] * other if least else own <= asked[name] * other
+        for name, other in others
+        if name in asked
+    }
+    if not all(held.values()):
+        return said, False
+    return said, True if asked and held.keys() == asked.keys() else None
 
 
 def table(rows: Iterable[Row]) -> str:
