@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+from aioscheduler.timerfd import Alarm
 
 #: The longest single sleep, in seconds: how late a step of the wall clock, or a suspend, is noticed at most.
 LONGEST_SLEEP = 0.5
@@ -33,7 +36,7 @@ class Clock(Protocol):
         """Return seconds from an arbitrary start: for durations and timeouts only."""
         ...
 
-    async def wait(self, wake: asyncio.Event, until_ms: int | None) -> None:
+    async def wait(self, wake: asyncio.Event, until_ms: float | None) -> None:
         """Return when ``wake`` is set, when the wall clock reaches ``until_ms``, or after :data:`LONGEST_SLEEP`.
 
         May return early: the caller asks again what is due. Does not clear ``wake``.
@@ -44,9 +47,14 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks.
 
-    Sleeps at most :data:`LONGEST_SLEEP` at a time and reads the wall clock again, because the loop's own timers do
-    not notice when the wall clock is stepped and stand still while the machine is suspended.
+    Waits for the kernel's timer on the wall clock where there is one, which wakes at the instant, and at once when the
+    clock is stepped. Besides, it sleeps at most :data:`LONGEST_SLEEP` at a time and reads the wall clock again, because
+    the loop's own timers do not notice a step and stand still while the machine is suspended.
     """
+
+    def __init__(self) -> None:
+        self._alarms: list[Alarm] = []
+        self._has_alarms = True
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -57,16 +65,44 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
-    async def wait(self, wake: asyncio.Event, until_ms: int | None) -> None:
+    async def wait(self, wake: asyncio.Event, until_ms: float | None) -> None:
         seconds = LONGEST_SLEEP
         if until_ms is not None:
             seconds = min(seconds, until_ms / 1000 - time.time())
         if seconds <= 0 or wake.is_set():
             await asyncio.sleep(0)
             return
+        alarm = self._alarm()
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await wake.wait()
+            async with asyncio.timeout(LONGEST_SLEEP if alarm else seconds) as limit:
+                if alarm is not None:
+                    at = time.time() + LONGEST_SLEEP if until_ms is None else until_ms / 1000
+                    alarm.set(math.ceil(at * 1e9), lambda: limit.reschedule(0))
+                try:
+                    await wake.wait()
+                finally:
+                    if alarm is not None:
+                        alarm.off()
+                        self._alarms.append(alarm)
+
+    def _alarm(self) -> Alarm | None:
+        """Return a timer that nobody waits for."""
+        while self._alarms:
+            alarm = self._alarms.pop()
+            if alarm.loop is asyncio.get_running_loop():
+                return alarm
+            alarm.close()
+        if self._has_alarms:
+            try:
+                return Alarm()
+            except (OSError, NotImplementedError):
+                self._has_alarms = False
+        return None
+
+    def close(self) -> None:
+        """Give back what the waits needed. May come twice; those that come later need something anew."""
+        while self._alarms:
+            self._alarms.pop().close()
 
 
 class SteeredClock:
@@ -113,7 +149,7 @@ class SteeredClock:
     def monotonic(self) -> float:
         return self._inner.monotonic()
 
-    async def wait(self, wake: asyncio.Event, until_ms: int | None) -> None:
+    async def wait(self, wake: asyncio.Event, until_ms: float | None) -> None:
         await self._inner.wait(wake, None if until_ms is None else until_ms + self._ahead_ms)
 
 

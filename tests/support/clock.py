@@ -28,7 +28,7 @@ class FakeClock:
     def monotonic(self) -> float:
         return self._monotonic
 
-    async def wait(self, wake: asyncio.Event, until_ms: int | None) -> None:
+    async def wait(self, wake: asyncio.Event, until_ms: float | None) -> None:
         until = self._now + timedelta(seconds=0.5)
         if until_ms is not None:
             until = min(until, datetime.fromtimestamp(until_ms / 1000, UTC))
