@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from aioscheduler.domain.target import Destination
-from aioscheduler.engine.guard import host_of, literal_address
+from aioscheduler.engine.guard import Guard, host_of, literal_address
 from aioscheduler.engine.names import ThreadResolver
 from aioscheduler.engine.transport import (
     DNS_TTL,
@@ -82,6 +82,9 @@ class AiohttpTransport:
             await session.close()
         if self._own_resolver is not None:
             await self._own_resolver.close()
+
+    def warm(self, destination: Destination, count: int, guard: Guard) -> None:
+        """Do nothing: the client opens connections when it needs them."""
 
     async def exchange(self, exchange: Exchange) -> None:
         if self._session is None:

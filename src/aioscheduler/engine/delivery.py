@@ -15,7 +15,7 @@ import structlog
 from aioscheduler.clock import Clock
 from aioscheduler.domain.execution import DeadReason, Outcome, OutcomeKind
 from aioscheduler.domain.instant import rfc3339_ms
-from aioscheduler.domain.target import WebhookTarget
+from aioscheduler.domain.target import Destination, WebhookTarget
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.pulse import Pulse
 from aioscheduler.engine.signing import Signer
@@ -100,6 +100,11 @@ class Deliverer:
         """Close every connection. May come twice, or before :meth:`start`; attempts still going on then fail."""
         self._started = False
         await self._transport.stop()
+
+    def warm(self, destination: Destination, count: int) -> None:
+        """Have connections ready for so many attempts that come soon; returns at once, and promises nothing."""
+        if self._started and self._guard.refusal(destination) is None:
+            self._transport.warm(destination, count, self._guard)
 
     async def attempt(self, request: Request) -> Outcome:
         """Make one attempt and say what came of it.

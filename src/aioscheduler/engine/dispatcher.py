@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar, assert_never
+from typing import Any, Final, Protocol, TypeVar, assert_never
 
 import structlog
 
@@ -53,6 +53,14 @@ _SETTLE_BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 _FULL_AGAIN = timedelta(milliseconds=250)
 
 
+class DeliversSoon(Delivers, Protocol):
+    """Makes attempts, and may be told before."""
+
+    def warm(self, destination: Destination, count: int) -> None:
+        """Be ready for so many attempts that come soon, as far as that is possible."""
+        ...
+
+
 class Dispatcher:
     """Takes due messages and executions, makes an attempt of each and records its outcome."""
 
@@ -61,7 +69,7 @@ class Dispatcher:
         *,
         store: EngineStore,
         clock: Clock,
-        deliverer: Delivers,
+        deliverer: DeliversSoon,
         slots: Slots,
         defaults: Defaults,
         executions: Executions,
@@ -99,6 +107,11 @@ class Dispatcher:
         if at is None:
             return None
         return self._clock.now_ms() + max(0, math.ceil((at - self._clock.monotonic()) * 1000)) + 1
+
+    def warm(self, destination: Destination, count: int) -> None:
+        """Have connections ready for attempts that come soon, unless the destination is left alone or is none."""
+        if "://" in destination and destination not in self.slots.circuits.limited:
+            self._deliverer.warm(destination, count)
 
     def due(self, entry_id: MessageId | ExecutionRef, destination: Destination) -> None:
         """Take up an entry that has become due."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 from typing import Final, Protocol
 
 import structlog
@@ -28,6 +30,8 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS: Final = 0.5
 #: Entries due this soon, in ms, are looked up ahead, so that at the instant only the claim and the request are left.
 AHEAD_MS: Final = 1500
+#: For so many destinations at most connections are opened ahead in one look.
+_WARM_DESTINATIONS = 200
 #: With more than this share of the window's entries due and waiting, the longest queues are put off.
 _CROWDED = 0.8
 #: How much of the window entries due soon may fill.
@@ -100,6 +104,8 @@ class Engine:
         self._grace = shutdown_grace_seconds
         self._heap = DueHeap()
         self._soon = DueHeap()
+        #: How many attempts of what is due soon each destination will have, as far as nobody was told yet.
+        self._coming: Counter[Destination] = Counter()
         self._wake = asyncio.Event()
         self._load = asyncio.Event()
         self._scan = asyncio.Event()
@@ -228,6 +234,7 @@ class Engine:
             self._take_due(entry_id, destination)
             self._wake.set()
         elif soon:
+            self._coming[destination] += 1
             if self._soon.push(due_ms, entry_id, destination):
                 self._wake.set()
         else:
@@ -298,20 +305,28 @@ class Engine:
                 known = {}  # looked up when they are due
             for entry in entries:
                 destination = known.get(entry.id, entry.destination)
+                self._coming[destination] += 1
                 if self._soon.push(entry.due_ms, entry.id, destination):
                     self._wake.set()
+            self._warm_up()
             await asyncio.sleep(0 if len(entries) == 500 else 0.1)
 
     async def _learn(self, entries: Sequence[Entry]) -> dict[EntryId, Destination]:
         """Look up where entries go, and what jobs will lead to."""
         jobs = [entry.id.id for entry in entries if isinstance(entry.id, JobRef)]
         if jobs:
-            await self._planner.look_ahead(jobs)
+            self._coming.update(await self._planner.look_ahead(jobs))
         unknown = [entry.id for entry in entries if entry.destination == UNKNOWN and not isinstance(entry.id, JobRef)]
         if not unknown:
             return {}
         found = await self._dispatcher.destinations(unknown)
         return {entry_id: destination for entry_id, destination in zip(unknown, found, strict=True) if destination}
+
+    def _warm_up(self) -> None:
+        """Have connections opened to where attempts will go soon."""
+        coming, self._coming = self._coming, Counter()
+        for destination, count in islice(coming.items(), _WARM_DESTINATIONS):
+            self._dispatcher.warm(destination, count)
 
     # -- the timer
 

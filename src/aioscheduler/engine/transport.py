@@ -113,6 +113,13 @@ class Transport(Protocol):
         """Close every connection. May come twice, or before :meth:`start`; exchanges still going on then fail."""
         ...
 
+    def warm(self, destination: Destination, count: int, guard: Guard) -> None:
+        """Have so many connections ready, or as many as is thought good, for requests that come soon; returns at once.
+
+        Nothing is said of what fails. Need not do anything.
+        """
+        ...
+
     async def exchange(self, exchange: Exchange) -> None:
         """Make an exchange; returns when the body of the answer has ended, broken off, or reached its cap.
 
