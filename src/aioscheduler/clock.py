@@ -18,6 +18,9 @@ LONGEST_SLEEP = 0.5
 #: What the wall clock may gain or lose against the monotonic one between two readings, in milliseconds.
 STEP_MS = 50.0
 
+#: How slow a clock that is being put right may go at most, beside another: half a thousandth, the kernel's limit.
+_SLOWEST = 1 - 500e-6
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -34,6 +37,17 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds from an arbitrary start: for durations and timeouts only."""
+        ...
+
+    def certain_ms(self) -> float:
+        """Return milliseconds since 1970 that have passed by every clock that counts: what is due by them is due.
+
+        Never more than :meth:`now` shows, and a little behind it where another clock counts as well.
+        """
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Return after so many seconds by the monotonic clock."""
         ...
 
     async def wait(self, wake: asyncio.Event, until_ms: float | None) -> None:
@@ -64,6 +78,12 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def certain_ms(self) -> float:
+        return time.time_ns() // 1000 / 1000
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     async def wait(self, wake: asyncio.Event, until_ms: float | None) -> None:
         seconds = LONGEST_SLEEP
@@ -118,6 +138,8 @@ class SteeredClock:
         self._inner = inner
         self._ahead_ms = 0
         self._drift = inner.now_ms() - inner.monotonic() * 1000
+        #: What the store's clock showed, in µs, and by when by the monotonic clock: what says most of all known.
+        self._compared: tuple[int, float] | None = None
 
     @property
     def ahead_ms(self) -> int:
@@ -148,6 +170,29 @@ class SteeredClock:
 
     def monotonic(self) -> float:
         return self._inner.monotonic()
+
+    def compare(self, store_us: int, asked: float, answered: float) -> None:
+        """Learn what the store's clock showed, in µs since 1970, at a moment between two readings of the monotonic one.
+
+        Until it is learnt better, the store's clock has reached at least that when the answer was there, and goes on.
+        """
+        if store_us < self._store_us(asked) or store_us >= self._store_us(answered):
+            self._compared = store_us, answered
+
+    def _store_us(self, moment: float) -> float:
+        """Return what the store's clock has reached at a moment of the monotonic one, at least."""
+        if self._compared is None:
+            return -math.inf
+        store_us, at = self._compared
+        return store_us + (moment - at) * _SLOWEST * 1e6
+
+    def certain_ms(self) -> float:
+        wall_ms = self._inner.certain_ms()
+        self._notice_step(wall_ms)
+        return min(wall_ms - self._ahead_ms, self._store_us(self._inner.monotonic()) / 1000)
+
+    async def pause(self, seconds: float) -> None:
+        await self._inner.pause(seconds)
 
     async def wait(self, wake: asyncio.Event, until_ms: float | None) -> None:
         await self._inner.wait(wake, None if until_ms is None else until_ms + self._ahead_ms)

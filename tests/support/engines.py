@@ -89,6 +89,7 @@ class FakeHints:
 
     def __init__(self) -> None:
         self.connected = False
+        self.on_touched: Callable[[MessageId], None] | None = None
         self.queue: asyncio.Queue[object] = asyncio.Queue()
 
     async def start(self) -> None:
@@ -235,8 +236,10 @@ class World:
             if self.flaky.away:
                 return
             soon_ms = self.clock.now_ms() + AHEAD_MS
-            heads = (engine._heap.next_due_ms() or soon_ms + 1) - soon_ms, engine._soon.next_due_ms() or soon_ms
-            if heads[0] > 0 and heads[1] > soon_ms - AHEAD_MS and not engine._planner.waiting + self.dispatcher.waiting:
+            now_ms = soon_ms - AHEAD_MS
+            heads = [heap.next_due_ms() or soon_ms for heap in (engine._soon, engine._exactly)]
+            heads.append((engine._heap.next_due_ms() or soon_ms + 1) - AHEAD_MS)
+            if min(heads) > now_ms and not engine._planner.waiting + self.dispatcher.waiting:
                 await asyncio.sleep(0.001)
                 return
 

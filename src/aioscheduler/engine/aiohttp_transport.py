@@ -151,14 +151,16 @@ class _WireRequest(aiohttp.ClientRequest):
         self.headers.extend(CIMultiDict(_exchange.get().headers))
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        _exchange.get().leave()
+        exchange = _exchange.get()
+        await exchange.renew()
+        exchange.leave()
         return await super().send(conn)
 
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: aiohttp.connector.Connection, content_length: int | None = None
     ) -> None:
         """Write the request. Its head has waited for this, and before Python 3.12 that is a turn of the loop later."""
-        if _exchange.get().stood_still():
+        if not _exchange.get().may_leave():
             assert conn.protocol is not None, "connected"
             conn.protocol.set_exception(NotSent())
             return

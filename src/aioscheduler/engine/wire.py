@@ -141,6 +141,12 @@ class WireTransport:
             connection = self._kept(exchange.destination)
             if connection is None:
                 connection = await self._connect(exchange, self._names)
+                if exchange.right is not None:
+                    try:
+                        await exchange.renew()
+                    except BaseException:
+                        self.keep(connection)
+                        raise
             try:
                 await connection.send(exchange, request)
             except asyncio.CancelledError:

@@ -35,29 +35,36 @@ class Messages(Calls):
     async def schedule(self, message: Message, policy: ConflictPolicy, fire_at: datetime) -> Scheduled:
         due_ms = to_ms(fire_at)
         code = await self._schedule((message.id, due_ms, encode(message), policy))
-        if code in (Scheduled.CREATED, Scheduled.REPLACED):
+        result = _SCHEDULED[ScheduleCode(code % 10)]
+        if result in (Scheduled.CREATED, Scheduled.REPLACED):
             self._tell(message, due_ms)
-        return code
+        if code >= 10:
+            await self._note_taken([(message.id, code)])
+        return result
 
-    async def _schedule_batch(self, items: list[tuple[MessageId, int, bytes, ConflictPolicy]]) -> Sequence[Scheduled]:
+    async def _schedule_batch(self, items: list[tuple[MessageId, int, bytes, ConflictPolicy]]) -> Sequence[int]:
         records = [keys.record(message_id) for message_id, _, _, _ in items]
-        args: list[Any] = []
+        args: list[Any] = [self._replica]
         for message_id, due_ms, record, policy in items:
             args += (message_id, due_ms, record, policy.value)
         with self._echo(records) as own:
             codes = await self._run("schedule", [*keys.LIVE, *records], args)
-            own += [code in (ScheduleCode.CREATED, ScheduleCode.REPLACED) for code in codes]
-        return [_SCHEDULED[code] for code in codes]
+            own += [code % 10 in (ScheduleCode.CREATED, ScheduleCode.REPLACED) for code in codes]
+        return list(codes)
 
     async def cancel(self, ids: Sequence[MessageId]) -> Sequence[bool]:
         found: list[bool] = []
+        taken: list[tuple[MessageId, int]] = []
         for start in range(0, len(ids), BATCH):
             chunk = ids[start : start + BATCH]
             records = [keys.record(message_id) for message_id in chunk]
             with self._echo(records) as own:
-                codes = await self._run("cancel", [*keys.LIVE, *records], list(chunk))
-                own += [code == 1 for code in codes]
+                codes = await self._run("cancel", [*keys.LIVE, *records], [self._replica, *chunk])
+                own += [code % 10 == 1 for code in codes]
             found += own
+            taken += [item for item in zip(chunk, codes, strict=True) if item[1] >= 10]
+        if taken:
+            await self._note_taken(taken)
         return found
 
     async def get(self, message_id: MessageId) -> LiveMessage | None:
