@@ -17,7 +17,7 @@ from pathlib import Path
 import uvloop
 
 from aioscheduler.clock import SystemClock
-from aioscheduler.domain.target import WebhookTarget, check_url
+from aioscheduler.domain.target import Destination, WebhookTarget, check_url
 from aioscheduler.engine.aiohttp_transport import AiohttpTransport
 from aioscheduler.engine.delivery import Deliverer, Request
 from aioscheduler.engine.guard import Guard
@@ -34,6 +34,9 @@ class Nothing:
         """Nothing is open."""
 
     async def stop(self) -> None:
+        """Nothing is open."""
+
+    def warm(self, destination: Destination, count: int, guard: Guard) -> None:
         """Nothing is open."""
 
     async def exchange(self, exchange: Exchange) -> None:

@@ -85,7 +85,10 @@ async def serve(
             token, store_url = worker.token, worker.store_url
         redis = client_for(settings, store_url)
         stack.push_async_callback(close, redis)
-        steered = SteeredClock(clock or SystemClock())
+        if clock is None:
+            clock = SystemClock()
+            stack.callback(clock.close)
+        steered = SteeredClock(clock)
         app = build_app(
             settings,
             steered,

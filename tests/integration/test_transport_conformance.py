@@ -26,7 +26,7 @@ from aioscheduler.domain.target import check_url
 from aioscheduler.engine.delivery import Deliverer, NotSent
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.pulse import STILL_SECONDS, Pulse
-from aioscheduler.engine.transport import Exchange, Transport
+from aioscheduler.engine.transport import Exchange, Right, Transport
 from aioscheduler.engine.wire import WireTransport
 from tests.support.certificates import server_context
 from tests.support.clock import FakeClock
@@ -1061,3 +1061,91 @@ def test_all_of_this_holds_on_uvloop_too_whose_transports_are_its_own() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr
+
+
+# -- the right to send
+
+
+@pytest.mark.parametrize("how", ["ran out", "withdrawn"])
+async def test_without_the_right_to_it_nothing_is_written(transport: str, how: str) -> None:
+    clock = FakeClock()
+    deliverer = make_deliverer(transport, clock=clock)
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other) as receiver:
+        now = clock.monotonic()
+        holds = Right(now)
+        assert (await deliverer.attempt(ask(receiver.url(), right=holds))).response_code == 200
+        ended = Right(now - 0.001 if how == "ran out" else now + 1)
+        ended.withdrawn = how == "withdrawn"
+        with pytest.raises(NotSent):
+            await deliverer.attempt(ask(receiver.url(), right=ended))
+        assert len(receiver.requests) == 1
+        assert (await deliverer.attempt(ask(receiver.url(), right=Right()))).response_code == 200
+    await deliverer.stop()
+
+
+async def test_one_that_ends_while_the_connection_is_made_is_noticed(transport: str) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(FakeResolver):
+        async def resolve(self, host: str, *args: Any, **kwargs: Any) -> list[ResolveResult]:
+            reached.set()
+            await go_on.wait()
+            return await super().resolve(host, *args, **kwargs)
+
+    deliverer = make_deliverer(transport, resolver=Slow(hook_test=["127.0.0.1"]))
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other) as receiver:
+        right = Right()
+        attempt = asyncio.create_task(deliverer.attempt(ask(receiver.url(host="hook.test"), right=right)))
+        await reached.wait()
+        right.withdrawn = True
+        go_on.set()
+        with pytest.raises(NotSent):
+            await attempt
+        assert receiver.requests == []
+        assert (await deliverer.attempt(ask(receiver.url()))).response_code == 200
+    await deliverer.stop()
+
+
+@pytest.mark.parametrize("more", [1.0, -1.0])
+async def test_one_that_runs_out_while_the_connection_is_made_may_be_renewed(transport: str, more: float) -> None:
+    clock = FakeClock()
+    asked: list[float] = []
+
+    async def renew() -> float:
+        asked.append(clock.monotonic())
+        return clock.monotonic() + more
+
+    class Slow(FakeResolver):
+        async def resolve(self, host: str, *args: Any, **kwargs: Any) -> list[ResolveResult]:
+            clock.move(1)
+            return await super().resolve(host, *args, **kwargs)
+
+    deliverer = make_deliverer(transport, clock=clock, resolver=Slow(hook_test=["127.0.0.1"]))
+    await deliverer.start()
+    async with Misbehaving(one_after_the_other) as receiver:
+        request = ask(receiver.url(host="hook.test"), right=Right(clock.monotonic() + 0.5, renew))
+        if more > 0:
+            assert (await deliverer.attempt(request)).response_code == 200
+        else:
+            with pytest.raises(NotSent):
+                await deliverer.attempt(request)
+        assert len(asked) == 1
+        assert len(receiver.requests) == (more > 0)
+    await deliverer.stop()
+
+
+async def test_one_that_ends_before_a_time_limit_does_is_a_failure_all_the_same(transport: str) -> None:
+    """Otherwise what can never be connected to would be tried for ever."""
+
+    class Never(FakeResolver):
+        async def resolve(self, *args: Any, **kwargs: Any) -> list[ResolveResult]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    deliverer = make_deliverer(transport, resolver=Never())
+    await deliverer.start()
+    request = ask("http://hook.test/", right=Right(0.0), timeout_seconds=0.01)
+    assert (await deliverer.attempt(request)).kind is OutcomeKind.TIMED_OUT
+    await deliverer.stop()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 START = datetime(2026, 4, 15, 2, 41, 45, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Turns of the loop after each waiter, enough for what it wakes to come to rest.
 _SETTLE = 25
 
@@ -17,6 +18,8 @@ class FakeClock:
     def __init__(self, start: datetime = START) -> None:
         self._now = start
         self._monotonic = 1000.0
+        self.pauses: list[float] = []
+        """What was asked for; none takes any time."""
         self._waiters: list[tuple[datetime, asyncio.Future[None]]] = []
 
     def now(self) -> datetime:
@@ -28,7 +31,14 @@ class FakeClock:
     def monotonic(self) -> float:
         return self._monotonic
 
-    async def wait(self, wake: asyncio.Event, until_ms: int | None) -> None:
+    def certain_ms(self) -> float:
+        return (self._now - _EPOCH) // timedelta(microseconds=1) / 1000
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    async def wait(self, wake: asyncio.Event, until_ms: float | None) -> None:
         until = self._now + timedelta(seconds=0.5)
         if until_ms is not None:
             until = min(until, datetime.fromtimestamp(until_ms / 1000, UTC))

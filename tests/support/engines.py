@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from aioscheduler.domain.execution import Execution, Outcome, OutcomeKind
 from aioscheduler.domain.job import Job, Owner
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId
 from aioscheduler.domain.retry import BackoffType, RetryPolicy
+from aioscheduler.domain.target import Destination
 from aioscheduler.domain.trigger import Schedule, ScheduleType, trigger_of
 from aioscheduler.engine.bots import BotRunner
 from aioscheduler.engine.decide import Defaults
@@ -44,6 +46,7 @@ class FakeDeliverer:
         self.requests: list[Request] = []
         self.times: list[datetime] = []
         self.cut_short = 0
+        self.warmed: Counter[Destination] = Counter()
         self.respond: Callable[[Request], OutcomeKind | asyncio.Future[OutcomeKind] | Exception] = lambda _: (
             OutcomeKind.SUCCESS
         )
@@ -54,6 +57,9 @@ class FakeDeliverer:
     def ids(self) -> list[str]:
         """The ids of the messages attempted, in order."""
         return [dict(request.identity)["X-Scheduler-Message-Id"] for request in self.requests]
+
+    def warm(self, destination: Destination, count: int) -> None:
+        self.warmed[destination] += count
 
     async def attempt(self, request: Request) -> Outcome:
         self.requests.append(request)
@@ -83,6 +89,7 @@ class FakeHints:
 
     def __init__(self) -> None:
         self.connected = False
+        self.on_touched: Callable[[MessageId], None] | None = None
         self.queue: asyncio.Queue[object] = asyncio.Queue()
 
     async def start(self) -> None:
@@ -229,8 +236,10 @@ class World:
             if self.flaky.away:
                 return
             soon_ms = self.clock.now_ms() + AHEAD_MS
-            heads = (engine._heap.next_due_ms() or soon_ms + 1) - soon_ms, engine._soon.next_due_ms() or soon_ms
-            if heads[0] > 0 and heads[1] > soon_ms - AHEAD_MS and not engine._planner.waiting + self.dispatcher.waiting:
+            now_ms = soon_ms - AHEAD_MS
+            heads = [heap.next_due_ms() or soon_ms for heap in (engine._soon, engine._exactly)]
+            heads.append((engine._heap.next_due_ms() or soon_ms + 1) - AHEAD_MS)
+            if min(heads) > now_ms and not engine._planner.waiting + self.dispatcher.waiting:
                 await asyncio.sleep(0.001)
                 return
 

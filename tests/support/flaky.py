@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from aioscheduler.errors import Sentence, StoreUnavailable
-from aioscheduler.store.base import ScheduleListener
+from aioscheduler.store.base import ScheduleListener, TakenListener
 from aioscheduler.store.recurring import EngineStore, ExecutionListener, JobListener
 
 
@@ -36,6 +36,14 @@ class FlakyStore:
     @on_scheduled.setter
     def on_scheduled(self, listener: ScheduleListener | None) -> None:
         self._store.on_scheduled = listener
+
+    @property
+    def on_taken(self) -> TakenListener | None:
+        return self._store.on_taken
+
+    @on_taken.setter
+    def on_taken(self, listener: TakenListener | None) -> None:
+        self._store.on_taken = listener
 
     @property
     def on_execution(self) -> ExecutionListener | None:

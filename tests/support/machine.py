@@ -182,12 +182,12 @@ class Model:
             if entry is not None and entry.lease is None and entry.due_ms <= now_ms:
                 entry.due_ms = until_ms
 
-    def lease(self, names: Iterable[str], claim: str, now_ms: int) -> list[str]:
-        """Lease what is due; return the ids."""
+    def lease(self, names: Iterable[str], claim: str, now_ms: int, ahead_ms: int) -> list[str]:
+        """Lease what is due by then; return the ids."""
         leased = []
         for name in names:
             entry = self.entries.get(name)
-            if entry is None or entry.lease is not None or entry.due_ms > now_ms:
+            if entry is None or entry.lease is not None or entry.due_ms > now_ms + ahead_ms:
                 continue
             if name in self.records:
                 expiry = now_ms + int(LEASE.total_seconds() * 1000)
@@ -415,8 +415,26 @@ class StoreMachine(RuleBasedStateMachine):
             self._do(store.heartbeat())
         return store
 
-    def _meets(self, fate: Fate, store: BreakableStore, script: str, call: Coroutine[Any, Any, T]) -> T | None:
-        """Return the answer to a call; ``None`` where none came."""
+    def _meets(
+        self, fate: Fate, store: BreakableStore, script: str, call: Coroutine[Any, Any, T], takes: Sequence[str] = ()
+    ) -> T | None:
+        """Return the answer to a call; ``None`` where none came.
+
+        Leases it ``takes`` away are told of, or waited for where they are another replica's.
+        """
+        before = {name: entry.lease for name in takes if (entry := self.model.entries.get(name)) and entry.lease}
+        told: list[str] = []
+        store.on_taken = told.append
+        self.clock.pauses.clear()
+        answer = self._meet(fate, store, script, call)
+        if takes and answer is not None:
+            after = self._do(self.redis.hgetall(keys.LEASED))
+            gone = {name: lease.split(":")[0] for name, lease in before.items() if name.encode() not in after}
+            assert set(told) == {name for name, holder in gone.items() if holder == store.name}
+            assert bool(self.clock.pauses) == any(holder != store.name for holder in gone.values())
+        return answer
+
+    def _meet(self, fate: Fate, store: BreakableStore, script: str, call: Coroutine[Any, Any, T]) -> T | None:
         store.fates[script] = fate
         try:
             answer = self._do(call)
@@ -478,7 +496,7 @@ class StoreMachine(RuleBasedStateMachine):
         async def together() -> Sequence[Scheduled]:
             return await asyncio.gather(*(store.schedule(*wish) for wish in wishes))
 
-        answers = self._meets(fate, store, "schedule", together())
+        answers = self._meets(fate, store, "schedule", together(), [new.id for new, _, _ in wishes])
         expected = [] if fate is Fate.REFUSED else [self.model.schedule(*wish) for wish in wishes]
         if answers is None:
             self.unheard += wishes
@@ -493,7 +511,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def cancel(self, names: list[str], replica: int, fate: Fate) -> None:
         store = self._awake(replica)
-        answers = self._meets(fate, store, "cancel", store.cancel([MessageId(name) for name in names]))
+        answers = self._meets(fate, store, "cancel", store.cancel([MessageId(name) for name in names]), names)
         if fate is not Fate.REFUSED:
             expected = [self.model.cancel(name) for name in names]
             assert answers in (None, expected)
@@ -567,20 +585,28 @@ class StoreMachine(RuleBasedStateMachine):
     @action(replica=REPLICA, decision=st.sampled_from(Decision), after=LATER, reason=REASON, fate=FATE)
     def claim_and_settle(self, replica: int, decision: Decision, after: float, reason: DeadReason, fate: Fate) -> None:
         """What a replica does most of the time."""
-        self.claim(IDS, replica, Fate.ANSWERED, Fate.ANSWERED)
+        self.claim(IDS, replica, Fate.ANSWERED, Fate.ANSWERED, 1000)
         if self.grants:
             self.settle([len(self.grants) - 1], decision, after, reason, True, fate)
 
-    @action(when=lambda self: bool(self.model.entries), names=SOME, replica=REPLICA, fate=FATE, then=FATE)
-    def claim(self, names: list[str], replica: int, fate: Fate, then: Fate) -> None:
+    @action(
+        when=lambda self: bool(self.model.entries),
+        names=SOME,
+        replica=REPLICA,
+        fate=FATE,
+        then=FATE,
+        ahead_ms=st.sampled_from([0, 1, 1000]),
+    )
+    def claim(self, names: list[str], replica: int, fate: Fate, then: Fate, ahead_ms: int = 0) -> None:
         store = self._awake(replica)
         store.claims += 1
         now, now_ms = self.clock.now(), self.clock.now_ms()
+        asked = [MessageId(name) for name in names]
         store.fates["adopt"] = then
-        claims = self._meets(fate, store, "claim", store.claim([MessageId(name) for name in names], now))
+        claims = self._meets(fate, store, "claim", store.claim(asked, now, timedelta(milliseconds=ahead_ms)))
         if fate is Fate.REFUSED:
             return
-        leased = self.model.lease(names, f"{store.name}:{store.claims}", now_ms)
+        leased = self.model.lease(names, f"{store.name}:{store.claims}", now_ms, ahead_ms)
         if claims is None:
             return
         changed = [name for name in leased if not self.model.is_known(name)]
@@ -600,10 +626,11 @@ class StoreMachine(RuleBasedStateMachine):
             entry.error,
         )
         assert claimed.planned_ms == entry.planned_ms
+        assert claimed.at_ms == entry.due_ms
         assert claimed.due_at == attempt_due(
             replace(claimed.message, created_at=from_ms(entry.created_ms)), from_ms(entry.due_ms), entry.failures
         )
-        assert claimed.message.due_at <= self.clock.now() or entry.hastened, "early"
+        assert claimed.message.due_at <= from_ms(claimed.at_ms) or entry.hastened, "early"
         self.grants.append(Grant(store=store, claimed=claimed))
 
     @action(

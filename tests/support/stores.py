@@ -23,7 +23,17 @@ from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import ConflictPolicy, MessageId, MessageStatus, new_version
 from aioscheduler.errors import InvalidInput, Sentence
 from aioscheduler.store import keys
-from aioscheduler.store.base import Audit, Claimed, Decision, Scheduled, Settled, Settlement
+from aioscheduler.store.base import (
+    DECIDED_SECONDS,
+    HOLD_SECONDS,
+    Audit,
+    Claimed,
+    Decision,
+    Scheduled,
+    Settled,
+    Settlement,
+)
+from aioscheduler.store.codec import encode
 from aioscheduler.store.leases import LEASE
 from aioscheduler.store.recovery import _KINDS, CONFIRM_SECONDS, RECONCILE_SECONDS
 from aioscheduler.store.redis import RedisStore
@@ -37,6 +47,7 @@ ODD_IDS = [
     "x" * 512, "ünï", "a,b=1,", "-", "+inf", "(a", "[a", "0", "message:a", "'; DROP", "\U0010ffff",
 ]  # fmt: skip
 _FIRST_PAGE = 1000
+DESTINATION = message().target.destination
 MESSAGES, _ = _KINDS
 
 
@@ -483,6 +494,95 @@ class Leases(StoreSuite):
         assert await store.claim(ids("m"), due - timedelta(microseconds=1)) == []
         (claimed,) = await store.claim(ids("m"), due)
         assert (claimed.due_at, claimed.attempt, claimed.failures) == (due, 1, 0)
+
+    async def test_a_claim_ahead_takes_what_falls_due_by_then_and_says_when(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        await self.put(store, "due", due_in=-1)
+        await self.put(store, "soon", due_in=0.008)
+        await self.put(store, "later", due_in=0.009)
+        names = ids("due", "soon", "later")
+        claimed = await store.claim(names, clock.now(), timedelta(milliseconds=8))
+        assert [(each.message.id, each.at_ms) for each in claimed] == [
+            ("due", to_ms(START) - 1000),
+            ("soon", to_ms(START) + 8),
+        ]
+        assert [each.attempt for each in claimed] == [1, 1]
+        assert await store.claim(names, clock.now(), timedelta(milliseconds=8)) == []
+
+    @pytest.mark.parametrize("change", ["none", "replaced", "by an outsider", "its end", "attempted"])
+    async def test_what_was_read_ahead_is_what_is_claimed_unless_it_was_changed(
+        self, store: RedisStore, redis: Redis, clock: FakeClock, change: str
+    ) -> None:
+        await self.put(store, "m", "n")
+        assert await store.look_ahead(ids("m", "nothing", "n")) == [DESTINATION, None, DESTINATION]
+        expected: bytes | None = message("m").payload
+        attempt = 1
+        match change:
+            case "replaced":
+                new = message("m", payload=b'"new"')
+                await make_store(redis, clock, "two").schedule(new, REPLACE, new.due_at)
+                expected = b'"new"'
+            case "by an outsider":
+                await redis.set(keys.record("m"), outside_record(0, payload="theirs"))
+                expected = None  # adopted first
+            case "its end":
+                await redis.set(keys.record("m"), encode(message("m")).replace(b'{"n":1}', b'{"n":2}'))
+                expected = None
+            case "attempted":
+                await store.settle(retry(await self.lease(make_store(redis, clock, "two"), clock)))
+                clock.move(60)
+                attempt = 2
+            case _:
+                pass
+        claimed = await store.claim(ids("m"), clock.now())
+        assert [(each.message.payload, each.attempt) for each in claimed] == (
+            [] if expected is None else [(expected, attempt)]
+        )
+        (other,) = await store.claim(ids("n"), clock.now())
+        assert other.message.payload == message("n").payload
+
+    async def test_one_that_was_put_off_tells_both_times(self, store: RedisStore, clock: FakeClock) -> None:
+        await self.put(store, "m")
+        await store.defer(ids("m"), START + timedelta(seconds=5), clock.now())
+        clock.move(4.995)
+        (claimed,) = await store.claim(ids("m"), clock.now(), timedelta(milliseconds=5))
+        assert (claimed.at_ms, claimed.due_at) == (to_ms(START) + 5000, START)
+
+    @pytest.mark.parametrize("what", ["deleted", "replaced", "created"])
+    async def test_whoever_takes_a_lease_away_that_another_holds_answers_when_that_is_decided(
+        self, store: RedisStore, redis: Redis, clock: FakeClock, what: str
+    ) -> None:
+        taken: list[MessageId] = []
+        store.on_taken = taken.append
+        other = make_store(redis, clock, "two")
+        await self.put(store, "own", "others", "nobodys", due_in=0.005)
+        ahead = timedelta(milliseconds=5)
+        assert len(await store.claim(ids("own"), clock.now(), ahead)) == 1
+        assert len(await other.claim(ids("others"), clock.now(), ahead)) == 1
+        for text, pauses, told in (("nobodys", 0, []), ("own", 0, ["own"]), ("others", 1, ["own"])):
+            if what == "deleted":
+                assert await store.cancel(ids(text)) == [True]
+            else:
+                if what == "created":
+                    await redis.delete(keys.record(text))
+                new = message(text, due_in=9)
+                expected = Scheduled.CREATED if what == "created" else Scheduled.REPLACED
+                assert await store.schedule(new, REPLACE, new.due_at) is expected
+            assert clock.pauses == [DECIDED_SECONDS] * pauses
+            assert taken == told
+        assert HOLD_SECONDS < DECIDED_SECONDS
+
+    async def test_of_many_deleted_together_each_is_told_and_one_wait_is_enough(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        taken: list[MessageId] = []
+        store.on_taken = taken.append
+        await self.put(store, "a", "b", "c", "d", "e")
+        assert len(await store.claim(ids("a", "b"), clock.now())) == 2
+        assert len(await make_store(redis, clock, "two").claim(ids("c", "d"), clock.now())) == 2
+        assert await store.cancel(ids("a", "b", "c", "d", "e", "f")) == [True] * 5 + [False]
+        assert (taken, clock.pauses) == (["a", "b"], [DECIDED_SECONDS])
 
     async def test_two_replicas_that_claim_at_once_get_each_message_once(
         self, redis: Redis, clock: FakeClock, store: RedisStore

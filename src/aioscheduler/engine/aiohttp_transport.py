@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from aioscheduler.domain.target import Destination
-from aioscheduler.engine.guard import host_of, literal_address
+from aioscheduler.engine.guard import Guard, host_of, literal_address
 from aioscheduler.engine.names import ThreadResolver
 from aioscheduler.engine.transport import (
     DNS_TTL,
@@ -96,6 +96,9 @@ class AiohttpTransport:
             await session.close()
         if self._own_resolver is not None:
             await self._own_resolver.close()
+
+    def warm(self, destination: Destination, count: int, guard: Guard) -> None:
+        """Do nothing: the client opens connections when it needs them."""
 
     async def exchange(self, exchange: Exchange) -> None:
         if self._session is None:
@@ -182,14 +185,16 @@ class _WireRequest(aiohttp.ClientRequest):
             self.headers.update(proxy_headers)
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        _exchange.get().leave()
+        exchange = _exchange.get()
+        await exchange.renew()
+        exchange.leave()
         return await super().send(conn)
 
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: aiohttp.connector.Connection, content_length: int | None = None
     ) -> None:
         """Write the request. Its head has waited for this, and before Python 3.12 that is a turn of the loop later."""
-        if _exchange.get().stood_still():
+        if not _exchange.get().may_leave():
             assert conn.protocol is not None, "connected"
             conn.protocol.set_exception(NotSent())
             return

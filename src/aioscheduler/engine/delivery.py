@@ -16,12 +16,12 @@ import structlog
 from aioscheduler.clock import Clock
 from aioscheduler.domain.execution import DeadReason, Opening, Outcome, OutcomeKind
 from aioscheduler.domain.instant import rfc3339_ms
-from aioscheduler.domain.target import WebhookTarget
+from aioscheduler.domain.target import Destination, WebhookTarget
 from aioscheduler.engine.aiohttp_transport import AiohttpTransport
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.pulse import Pulse
 from aioscheduler.engine.signing import Signer
-from aioscheduler.engine.transport import Exchange, NoAnswer, Transport, is_ours
+from aioscheduler.engine.transport import Exchange, NoAnswer, Right, Transport, is_ours
 from aioscheduler.engine.transport import NotSent as NotSent
 from aioscheduler.engine.wire import WireTransport
 
@@ -50,7 +50,7 @@ class Request:
     cannot carry unharmed travels percent-encoded. ``scheduled_for`` is the instant asked for. Without a ``webhook_id``
     it is no webhook's: nothing of ours stands in its headers, and it is not signed. ``keep_bytes`` is how much of the
     answer's body the outcome shall hold. ``asked_at`` is when the lease was asked for, by the monotonic clock: nothing
-    is sent when the process stood still since.
+    is sent when the process stood still since, or without the ``right`` to it.
     """
 
     webhook_id: str | None
@@ -62,6 +62,7 @@ class Request:
     identity: tuple[tuple[str, str], ...]
     keep_bytes: int = 0
     asked_at: float | None = None
+    right: Right | None = None
 
 
 class Deliverer:
@@ -115,6 +116,11 @@ class Deliverer:
         self._started = False
         await self._transport.stop()
 
+    def warm(self, destination: Destination, count: int) -> None:
+        """Have connections ready for so many attempts that come soon; returns at once, and promises nothing."""
+        if self._started and self._guard.refusal(destination) is None:
+            self._transport.warm(destination, count, self._guard)
+
     async def attempt(self, request: Request) -> Outcome:
         """Make one attempt and say what came of it.
 
@@ -129,6 +135,7 @@ class Deliverer:
         exchange = Exchange(self._clock, self._guard, request.target.destination)
         if request.asked_at is not None:
             exchange.pulse, exchange.asked_at = self._pulse, request.asked_at
+        exchange.right = request.right
         if (refusal := self._guard.refusal(request.target.destination)) is not None:
             exchange.refused = str(refusal)
             return _outcome(exchange, None, False)

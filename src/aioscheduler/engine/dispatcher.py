@@ -9,7 +9,8 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar, assert_never
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar, assert_never
 
 import structlog
 
@@ -22,9 +23,11 @@ from aioscheduler.engine.circuit import Change, Ticket, Turn, Verdict, verdict_o
 from aioscheduler.engine.decide import Defaults, after_attempt, before_attempt
 from aioscheduler.engine.delivery import NotSent, Request
 from aioscheduler.engine.executions import Delivers, Executions
+from aioscheduler.engine.ready import MOST_HELD, Held, Ready
 from aioscheduler.engine.slots import MESSAGES, Slots
+from aioscheduler.engine.transport import Right
 from aioscheduler.errors import StoreUnavailable
-from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Settled, Settlement
+from aioscheduler.store.base import HOLD_SECONDS, UNKNOWN, Claimed, Decision, Settled, Settlement
 from aioscheduler.store.recurring import (
     ClaimedExecution,
     EngineStore,
@@ -45,12 +48,27 @@ CLAIM_LIMIT: Final = 200
 #: How many destinations are looked up at once.
 LOOKUP_LIMIT: Final = 500
 #: A claim whose answer took longer than this, in seconds, is asked for again: a client may have deleted or replaced
-#: what it is about, and have his answer.
+#: what it is about. Less than :data:`HOLD_SECONDS`, which is how long his answer to that waits at least.
 SLOW_CLAIM: Final = 0.2
 #: A claim whose answer took longer, in seconds, is given back unused: by now others may take us for dead.
 STALE_CLAIM: Final = 1.5
+#: Messages are claimed so long before their instant, in ms: at least, and at most, as the store takes to answer; and
+#: with them those due so much later still, so that not each has a claim of its own.
+LEAST_LEAD_MS: Final = 3.0
+MOST_LEAD_MS: Final = 10.0
+GATHER_MS: Final = 4.0
+#: What clocks may differ by before what is claimed in time is too early by the store's, in ms.
+_SLACK_MS = 5.0
 _SETTLE_BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 _FULL_AGAIN = timedelta(milliseconds=250)
+
+
+class DeliversSoon(Delivers, Protocol):
+    """Makes attempts, and may be told before."""
+
+    def warm(self, destination: Destination, count: int) -> None:
+        """Be ready for so many attempts that come soon, as far as that is possible."""
+        ...
 
 
 class Dispatcher:
@@ -61,7 +79,7 @@ class Dispatcher:
         *,
         store: EngineStore,
         clock: Clock,
-        deliverer: Delivers,
+        deliverer: DeliversSoon,
         slots: Slots,
         defaults: Defaults,
         executions: Executions,
@@ -82,6 +100,13 @@ class Dispatcher:
         self._of_jobs: dict[JobId, set[asyncio.Task[None]]] = {}
         self._bots: set[asyncio.Task[None]] = set()
         self._most = FIRST_CLAIM
+        self._ready = Ready(clock, self._begin_held, self._return)
+        #: What was deleted, replaced or written by others while a claim is under way, whose answer may be older.
+        self._touched: set[MessageId] | None = None
+        #: The rights of attempts that go on.
+        self._rights: dict[MessageId, Right] = {}
+        #: How long claims took lately, in seconds.
+        self._took = 0.0
         self._stopping = False
 
     def attach(self, push: Callable[[EntryId, int, Destination], None], freed: Callable[[], None]) -> None:
@@ -100,6 +125,39 @@ class Dispatcher:
             return None
         return self._clock.now_ms() + max(0, math.ceil((at - self._clock.monotonic()) * 1000)) + 1
 
+    @property
+    def lead_ms(self) -> float:
+        """How long before its instant a message is claimed."""
+        return min(MOST_LEAD_MS, LEAST_LEAD_MS + self._took * 1500)
+
+    @property
+    def held_room(self) -> int:
+        """How many more messages may be claimed before their instant."""
+        return 0 if self._stopping else max(0, MOST_HELD - len(self._ready))
+
+    async def run(self) -> None:
+        """Begin what was claimed before its instant, for as long as nobody cancels it."""
+        await self._ready.run()
+
+    def withdraw(self, message_id: MessageId) -> None:
+        """Send nothing of what is known of a message, if it has not left: it was deleted, replaced or written anew."""
+        if self._touched is not None:
+            self._touched.add(message_id)
+        if (held := self._ready.take(message_id)) is not None:
+            self._return(held)
+        if (right := self._rights.get(message_id)) is not None:
+            right.withdrawn = True
+
+    def hold_back(self) -> None:
+        """Claim nothing more, and give back what has not begun."""
+        self._stopping = True
+        self._ready.clear()
+
+    def warm(self, destination: Destination, count: int) -> None:
+        """Have connections ready for attempts that come soon, unless the destination is left alone or is none."""
+        if "://" in destination and destination not in self.slots.circuits.limited:
+            self._deliverer.warm(destination, count)
+
     def due(self, entry_id: MessageId | ExecutionRef, destination: Destination) -> None:
         """Take up an entry that has become due."""
         if destination == UNKNOWN:
@@ -107,8 +165,10 @@ class Dispatcher:
         else:
             self.slots.enqueue(entry_id, destination)
 
-    async def dispatch(self) -> bool:
+    async def dispatch(self, *, ahead: bool = False) -> bool:
         """Claim what has room and begin its attempts; return whether there may be more to do at once.
+
+        :param ahead: what waits is not due yet, so that nothing is gained by claiming little at first
 
         :raises StoreUnavailable: nothing was begun; what was due is still known here
         """
@@ -116,14 +176,12 @@ class Dispatcher:
             await self._look_up()
         for change in self.slots.refresh(self._clock.monotonic()):
             self._note(change)
-        taken = self.slots.take(self._most)
+        taken = self._take(ahead)
         if not taken:
-            if not self.slots.in_use:
-                # The first of the next burst should not wait until a hundred others are decoded and connected.
-                self._most = FIRST_CLAIM
             return bool(self._unknown)
-        self._most = min(CLAIM_LIMIT, 2 * self._most)
         asked = self._clock.monotonic()
+        touched: set[MessageId] = set()
+        self._touched = touched
         messages = [entry_id for entry_id, _ in taken if isinstance(entry_id, str)]
         executions = [entry_id for entry_id, _ in taken if isinstance(entry_id, ExecutionRef)]
         claims: list[Coroutine[Any, Any, tuple[Sequence[Claimed | ClaimedExecution], Sequence[bool]]]] = []
@@ -135,6 +193,7 @@ class Dispatcher:
             answers = await asyncio.gather(*claims, return_exceptions=True)
         finally:
             self.slots.give_back(taken)
+            self._touched = None
         stale = self._stopping or self._clock.monotonic() - asked > STALE_CLAIM
         failure: BaseException | None = None
         for answer in answers:
@@ -142,16 +201,28 @@ class Dispatcher:
                 failure = failure or answer
             else:
                 for lease, good in zip(*answer, strict=True):
-                    self._begin(lease, stale or not good)
+                    old = isinstance(lease, Claimed) and lease.message.id in touched
+                    self._begin(lease, stale or old or not good)
         if failure is not None:
             for entry_id, destination in taken:
                 self.slots.enqueue(entry_id, destination)
             raise failure
         return True
 
+    def _take(self, ahead: bool) -> list[tuple[EntryId, Destination]]:
+        taken = self.slots.take(CLAIM_LIMIT if ahead else self._most)
+        if taken:
+            self._most = CLAIM_LIMIT if ahead else min(CLAIM_LIMIT, 2 * self._most)
+        elif not self.slots.in_use:
+            # The first of the next burst should not wait until a hundred others are decoded and connected.
+            self._most = FIRST_CLAIM
+        return taken
+
     async def _claim(self, ids: Sequence[MessageId]) -> tuple[Sequence[Claimed], Sequence[bool]]:
         asked = self._clock.monotonic()
-        claimed = await self._store.claim(ids, self._clock.now())
+        ahead = timedelta(milliseconds=self.lead_ms + GATHER_MS + _SLACK_MS) if self.held_room else timedelta()
+        claimed = await self._store.claim(ids, self._clock.now(), ahead)
+        self._took = max(self._clock.monotonic() - asked, self._took * 0.9)
         return claimed, await self._sure(claimed, asked, self._store.still_leased)
 
     async def _claim_executions(
@@ -172,8 +243,20 @@ class Dispatcher:
             held = await ask(claimed)
         except StoreUnavailable:
             held = ()
-        quick = self._clock.monotonic() - answered <= SLOW_CLAIM
-        return held if held and quick else [False] * len(claimed)
+        if not held or self._clock.monotonic() - answered > SLOW_CLAIM:
+            return [False] * len(claimed)
+        for each in claimed:
+            each.asked_at = answered
+        return held
+
+    async def _renew(self, claimed: Claimed) -> float:
+        """Return up to when a message may be sent whose connection took long: as if it was claimed now."""
+        asked = self._clock.monotonic()
+        try:
+            (holds,) = await self._store.still_leased([claimed])
+        except StoreUnavailable:
+            holds = False
+        return asked + HOLD_SECONDS if holds else -math.inf
 
     async def _look_up(self) -> None:
         entries = list(self._unknown)[:LOOKUP_LIMIT]
@@ -181,6 +264,20 @@ class Dispatcher:
             self._unknown.pop(entry_id, None)
             # A record that cannot be read has no destination; the claim deals with it.
             self.slots.enqueue(entry_id, destination or UNKNOWN)
+
+    async def look_ahead(self, entries: Sequence[EntryId]) -> Sequence[Destination | None]:
+        """Return where entries go that are due soon; ``None`` where nobody knows.
+
+        :raises StoreUnavailable:
+        """
+        messages = [entry for entry in entries if isinstance(entry, str)]
+        others = [entry for entry in entries if not isinstance(entry, str)]
+        known: dict[EntryId, Destination | None] = {}
+        if messages:
+            known.update(zip(messages, await self._store.look_ahead(messages), strict=True))
+        if others:
+            known.update(zip(others, await self.destinations(others), strict=True))
+        return [known[entry] for entry in entries]
 
     async def destinations(self, entries: Sequence[EntryId]) -> Sequence[Destination | None]:
         """Return where entries go; ``None`` where nobody knows.
@@ -205,21 +302,42 @@ class Dispatcher:
             again = self._clock.now() + _FULL_AGAIN
             begins = False
         ticket = self.slots.circuits.reserve(destination) if begins else None
+        self.slots.occupy(destination, _owner(claimed))
         if isinstance(claimed, ClaimedExecution):
             work = self._execute(claimed, ticket) if begins else self._give_back(claimed)
-        elif begins:
-            work = self._attempt(claimed, ticket)
-        else:
+        elif not begins:
             work = self._settle(Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False, retry_at=again))
-        self.slots.occupy(destination, _owner(claimed))
+        else:
+            right = Right(claimed.asked_at + HOLD_SECONDS, partial(self._renew, claimed))
+            if claimed.at_ms > self._clock.certain_ms():
+                self._ready.add(Held(claimed=claimed, ticket=ticket, right=right))
+                return
+            # From now on: its task has its first turn later.
+            self._rights[claimed.message.id] = right
+            work = self._attempt(claimed, ticket, right)
         task = asyncio.get_running_loop().create_task(work)
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
+        self._own(task)
         if isinstance(claimed, ClaimedExecution):
             self._note_job(claimed.ref.job_id, task)
             if claimed.ref.owner == BOTS:
                 self._bots.add(task)
                 task.add_done_callback(self._bots.discard)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._own(asyncio.get_running_loop().create_task(work))
+
+    def _own(self, task: asyncio.Task[None]) -> None:
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    def _begin_held(self, held: Held) -> None:
+        self._rights[held.claimed.message.id] = held.right
+        self._start(self._attempt(held.claimed, held.ticket, held.right))
+
+    def _return(self, held: Held) -> None:
+        """Give a lease back whose attempt has not begun."""
+        self._judge(_destination(held.claimed), held.ticket, None)
+        self._start(self._settle(Settlement(claimed=held.claimed, decision=Decision.RELEASE, begun=False)))
 
     def _note_job(self, job_id: JobId, task: asyncio.Task[None]) -> None:
         tasks = self._of_jobs.setdefault(job_id, set())
@@ -272,7 +390,7 @@ class Dispatcher:
         elif settlement.final is None:
             self._push(claimed.ref, to_ms(claimed.due_at), destination)
 
-    async def _attempt(self, claimed: Claimed, ticket: Ticket) -> None:
+    async def _attempt(self, claimed: Claimed, ticket: Ticket, right: Right) -> None:
         message = claimed.message
         outcome: Outcome | None = None
         settlement = before_attempt(claimed, self._defaults, self._clock.now())
@@ -286,6 +404,7 @@ class Dispatcher:
                 scheduled_for=min(message.due_at, claimed.due_at),
                 identity=(("X-Scheduler-Message-Id", message.id),),
                 asked_at=claimed.asked_at,
+                right=right,
             )
             try:
                 outcome = await self._deliverer.attempt(request)
@@ -300,10 +419,10 @@ class Dispatcher:
             else:
                 settlement = after_attempt(claimed, outcome, self._defaults, self._chance())
             finally:
-                self._judge(message.target.destination, ticket, outcome)
+                self._attempted(claimed, ticket, right, outcome)
             _report(settlement)
         else:
-            self._judge(message.target.destination, ticket, None)
+            self._attempted(claimed, ticket, right, None)
             log.warning(
                 "too late, buried",
                 action="message_missed",
@@ -311,6 +430,11 @@ class Dispatcher:
                 late_ms=round((self._clock.now() - claimed.due_at).total_seconds() * 1000),
             )
         await self._settle(settlement)
+
+    def _attempted(self, claimed: Claimed, ticket: Ticket, right: Right, outcome: Outcome | None) -> None:
+        if self._rights.get(claimed.message.id) is right:
+            del self._rights[claimed.message.id]
+        self._judge(claimed.message.target.destination, ticket, outcome)
 
     def _judge(self, destination: Destination, ticket: Ticket, outcome: Outcome | None) -> None:
         """Tell the circuit what came of an attempt, at once: recording it may take as long as the store is away."""
@@ -387,7 +511,7 @@ class Dispatcher:
 
         Runs of bots are cut short at once: they take longer than anybody waits, and begin again elsewhere.
         """
-        self._stopping = True
+        self.hold_back()
         self.slots.clear()
         self._unknown.clear()
         for task in list(self._bots):

@@ -14,6 +14,7 @@ from aioscheduler.clock import Clock, from_ms, to_ms
 from aioscheduler.domain.instant import rfc3339
 from aioscheduler.domain.job import JobId
 from aioscheduler.domain.misfire import plan_firing
+from aioscheduler.domain.target import Destination
 from aioscheduler.domain.trigger import trigger_of
 from aioscheduler.engine.runs import run_of
 from aioscheduler.errors import StoreUnavailable
@@ -68,22 +69,28 @@ class Planner:
         """Drop what was worked out for a job: it was changed."""
         self._ahead.pop(job_id, None)
 
-    async def look_ahead(self, ids: Sequence[JobId]) -> None:
-        """Work out what jobs that fall due soon will lead to, so that at the instant only the writing is left."""
+    async def look_ahead(self, ids: Sequence[JobId]) -> list[Destination]:
+        """Work out what jobs that fall due soon will lead to, so that at the instant only the writing is left.
+
+        Return where that goes, once for each execution.
+        """
+        destinations: list[Destination] = []
         for job_id, plan in zip(ids, await self._store.plans(ids), strict=True):
             if plan is not None:
-                self._work_out(job_id, plan)
+                destinations += self._work_out(job_id, plan)
         while len(self._ahead) > _MOST_AHEAD:
             del self._ahead[next(iter(self._ahead))]
+        return destinations
 
-    def _work_out(self, job_id: JobId, plan: Plan) -> None:
+    def _work_out(self, job_id: JobId, plan: Plan) -> Sequence[Destination]:
         try:
             following = trigger_of(plan.job.schedule, plan.job.created_at).next_after(from_ms(plan.due_ms))
         except Exception:
             log.exception("a job cannot be planned", action="job_broken", job_id=job_id)
-            return
+            return []
         run = run_of(plan.job, plan.webhooks, plan.due_ms)
         self._ahead[job_id] = _Ahead(plan=plan, run=run, next_ms=None if following is None else to_ms(following))
+        return [planned.destination for planned in run.executions]
 
     async def run(self) -> None:
         """Fire what is due, for as long as nobody cancels it.

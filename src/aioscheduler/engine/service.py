@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 from typing import Final, Protocol
 
 import structlog
@@ -15,7 +17,7 @@ from aioscheduler.domain.job import JobId, LiveJob
 from aioscheduler.domain.message import MessageId
 from aioscheduler.domain.target import Destination
 from aioscheduler.domain.trigger import trigger_of
-from aioscheduler.engine.dispatcher import Dispatcher
+from aioscheduler.engine.dispatcher import GATHER_MS, Dispatcher
 from aioscheduler.engine.heap import DueHeap, Entry
 from aioscheduler.engine.planner import Planner
 from aioscheduler.errors import StoreUnavailable
@@ -28,6 +30,10 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS: Final = 0.5
 #: Entries due this soon, in ms, are looked up ahead, so that at the instant only the claim and the request are left.
 AHEAD_MS: Final = 1500
+#: So many entries are handed over at a time.
+_TAKE = 200
+#: For so many destinations at most connections are opened ahead in one look.
+_WARM_DESTINATIONS = 200
 #: With more than this share of the window's entries due and waiting, the longest queues are put off.
 _CROWDED = 0.8
 #: How much of the window entries due soon may fill.
@@ -63,6 +69,7 @@ class Hints(Protocol):
     subscription is a new one."""
 
     connected: bool
+    on_touched: Callable[[MessageId], None] | None
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -99,7 +106,11 @@ class Engine:
         self._audit_ttl = audit_ttl
         self._grace = shutdown_grace_seconds
         self._heap = DueHeap()
+        #: What is due soon: messages, which are claimed a little before, and what has to be left alone until then.
         self._soon = DueHeap()
+        self._exactly = DueHeap()
+        #: How many attempts of what is due soon each destination will have, as far as nobody was told yet.
+        self._coming: Counter[Destination] = Counter()
         self._wake = asyncio.Event()
         self._load = asyncio.Event()
         self._scan = asyncio.Event()
@@ -115,6 +126,9 @@ class Engine:
         self._planner = Planner(store=store, clock=clock, push=self._push_job, reload=self._load.set)
         dispatcher.attach(self.push, self._note_freed)
         store.on_scheduled = self.push
+        store.on_taken = dispatcher.withdraw
+        if hints is not None:
+            hints.on_touched = dispatcher.withdraw
         store.on_execution = self.push
         store.on_job = self._note_job
 
@@ -143,7 +157,7 @@ class Engine:
     @property
     def window_size(self) -> int:
         """How many entries this process holds in memory."""
-        return len(self._heap) + len(self._soon) + self._dispatcher.waiting + self._planner.waiting
+        return len(self._heap) + len(self._soon) + len(self._exactly) + self._dispatcher.waiting + self._planner.waiting
 
     # -- life
 
@@ -155,6 +169,7 @@ class Engine:
             await self._hints.start()
             self._own("hints", self._follow_hints)
         self._own("timer", self._time)
+        self._own("ready", self._dispatcher.run)
         self._own("planner", self._planner.run)
         self._own("window", self._keep_window)
         self._own("ahead", self._look_ahead)
@@ -173,6 +188,7 @@ class Engine:
         self._stopping = True
         if not self.running:
             return
+        self._dispatcher.hold_back()
         self._wake.set()
         timer, beating = ([task for task in self._tasks if task.get_name() == name] for name in ("timer", "heartbeat"))
         # A claim that is under way is awaited: its answer says what to give back.
@@ -228,10 +244,15 @@ class Engine:
             self._take_due(entry_id, destination)
             self._wake.set()
         elif soon:
-            if self._soon.push(due_ms, entry_id, destination):
-                self._wake.set()
+            self._coming[destination] += 1
+            self._push_soon(due_ms, entry_id, destination)
         else:
             self._heap.push(due_ms, entry_id, destination)
+
+    def _push_soon(self, due_ms: int, entry_id: EntryId, destination: Destination) -> None:
+        heap = self._soon if isinstance(entry_id, str) else self._exactly
+        if heap.push(due_ms, entry_id, destination):
+            self._wake.set()
 
     def _push_job(self, job: JobRef, due_ms: int) -> None:
         self.push(job, due_ms, UNKNOWN)
@@ -298,20 +319,31 @@ class Engine:
                 known = {}  # looked up when they are due
             for entry in entries:
                 destination = known.get(entry.id, entry.destination)
-                if self._soon.push(entry.due_ms, entry.id, destination):
-                    self._wake.set()
+                self._coming[destination] += 1
+                self._push_soon(entry.due_ms, entry.id, destination)
+            self._warm_up()
             await asyncio.sleep(0 if len(entries) == 500 else 0.1)
 
     async def _learn(self, entries: Sequence[Entry]) -> dict[EntryId, Destination]:
-        """Look up where entries go, and what jobs will lead to."""
+        """Look up where entries go and what they hold, and what jobs will lead to."""
         jobs = [entry.id.id for entry in entries if isinstance(entry.id, JobRef)]
         if jobs:
-            await self._planner.look_ahead(jobs)
-        unknown = [entry.id for entry in entries if entry.destination == UNKNOWN and not isinstance(entry.id, JobRef)]
-        if not unknown:
+            self._coming.update(await self._planner.look_ahead(jobs))
+        asked = [
+            entry.id
+            for entry in entries
+            if isinstance(entry.id, str) or (entry.destination == UNKNOWN and not isinstance(entry.id, JobRef))
+        ]
+        if not asked:
             return {}
-        found = await self._dispatcher.destinations(unknown)
-        return {entry_id: destination for entry_id, destination in zip(unknown, found, strict=True) if destination}
+        found = await self._dispatcher.look_ahead(asked)
+        return {entry_id: destination for entry_id, destination in zip(asked, found, strict=True) if destination}
+
+    def _warm_up(self) -> None:
+        """Have connections opened to where attempts will go soon."""
+        coming, self._coming = self._coming, Counter()
+        for destination, count in islice(coming.items(), _WARM_DESTINATIONS):
+            self._dispatcher.warm(destination, count)
 
     # -- the timer
 
@@ -325,10 +357,9 @@ class Engine:
                 drift = self._drift()
                 log.warning("the wall clock was stepped", action="clock_stepped")
                 self._load.set()
-            for entry in self._soon.pop_due(self._clock.now_ms(), 200):
-                self._take_due(entry.id, entry.destination)
+            ahead = self._take_all_due()
             try:
-                busy = await self._dispatcher.dispatch()
+                busy = await self._dispatcher.dispatch(ahead=ahead)
                 await self._put_off()
             except StoreUnavailable as error:
                 if not failures:
@@ -347,9 +378,28 @@ class Engine:
             else:
                 await asyncio.sleep(0)
 
-    def _next_ms(self) -> int | None:
-        """Return when to look again: something is due, or a circuit allows an attempt."""
-        times = self._soon.next_due_ms(), self._dispatcher.next_look_ms()
+    def _take_all_due(self) -> bool:
+        """Hand over what is due, and messages that have to be claimed by now; say whether none of it is due yet."""
+        now_ms = self._clock.now_ms()
+        due = [*self._exactly.pop_due(now_ms, _TAKE), *self._soon.pop_due(now_ms, _TAKE)]
+        early: list[Entry] = []
+        room, lead_ms = self._dispatcher.held_room, self._dispatcher.lead_ms
+        head_ms = self._soon.next_due_ms()
+        if not due and room and head_ms is not None and head_ms <= now_ms + lead_ms:
+            early = self._soon.pop_due(int(now_ms + lead_ms + GATHER_MS), min(_TAKE, room))
+        for entry in due or early:
+            self._take_due(entry.id, entry.destination)
+        return bool(early)
+
+    def _next_ms(self) -> float | None:
+        """Return when to look again: something is due, or has to be claimed, or a circuit allows an attempt."""
+        soon_ms: float | None = self._soon.next_due_ms()
+        if soon_ms is not None:
+            # With as much held as may be, some of that leaves first.
+            soon_ms = max(
+                soon_ms - self._dispatcher.lead_ms, 0 if self._dispatcher.held_room else self._clock.now_ms() + 1
+            )
+        times = soon_ms, self._exactly.next_due_ms(), self._dispatcher.next_look_ms()
         return min((ms for ms in times if ms is not None), default=None)
 
     async def _gather_slots(self) -> None:

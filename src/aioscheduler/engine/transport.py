@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from math import inf
 from typing import Final, Protocol
 
 from aioscheduler.clock import Clock
@@ -20,7 +21,26 @@ DNS_TTL: Final = 30
 
 
 class NotSent(Exception):
-    """The process stood still before the request could leave, and the lease may be somebody else's by now."""
+    """The process stood still before the request could leave, and the lease may be somebody else's by now; or the right
+    to send it had ended."""
+
+
+class Right:
+    """The right to send one request, up to a moment of the monotonic clock; it may be withdrawn before.
+
+    :param renew: asks for more, from now on; returns up to when, or what has passed already
+    """
+
+    __slots__ = ("renew", "until", "withdrawn")
+
+    def __init__(self, until: float = inf, renew: Callable[[], Awaitable[float]] | None = None) -> None:
+        self.until = until
+        self.withdrawn = False
+        self.renew = renew
+
+    def holds(self, now: float) -> bool:
+        """Say whether the request may leave."""
+        return now <= self.until and not self.withdrawn
 
 
 class NoAnswer(Exception):
@@ -41,6 +61,7 @@ class Exchange:
     keep_bytes = 0
     pulse: Pulse | None = None
     asked_at = 0.0
+    right: Right | None = None
 
     sent_at: datetime | None = None
     answered_at: datetime | None = None
@@ -89,9 +110,19 @@ class Exchange:
         :raises NotSent: it must not be
         """
         now = self.clock.now()
-        if self.stood_still():
+        if not self.may_leave():
             raise NotSent
         self.sent_at = now
+
+    async def renew(self) -> None:
+        """Ask for more of a right that ran out while there was no connection: called before :meth:`leave`, then."""
+        right = self.right
+        if right is not None and right.renew is not None and not right.holds(self.clock.monotonic()):
+            right.until = await right.renew()
+
+    def may_leave(self) -> bool:
+        """Say whether the request may be written."""
+        return not self.stood_still() and (self.right is None or self.right.holds(self.clock.monotonic()))
 
     def stood_still(self) -> bool:
         """Say whether the process did since the lease was asked for."""
@@ -111,6 +142,13 @@ class Transport(Protocol):
 
     async def stop(self) -> None:
         """Close every connection. May come twice, or before :meth:`start`; exchanges still going on then fail."""
+        ...
+
+    def warm(self, destination: Destination, count: int, guard: Guard) -> None:
+        """Have so many connections ready, or as many as is thought good, for requests that come soon; returns at once.
+
+        Nothing is said of what fails. Need not do anything.
+        """
         ...
 
     async def exchange(self, exchange: Exchange) -> None:

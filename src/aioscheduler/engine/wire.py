@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver
 from aioscheduler.clock import Clock
 from aioscheduler.domain.target import Destination
 from aioscheduler.engine.answer import AnswerReader, Malformed
-from aioscheduler.engine.guard import host_of, literal_address
+from aioscheduler.engine.guard import Guard, host_of, literal_address
 from aioscheduler.engine.names import Address, Names, ThreadResolver
 from aioscheduler.engine.tls import ResumingContext, default_context
 from aioscheduler.engine.transport import (
@@ -37,6 +37,12 @@ MAX_IDLE: Final = 512
 #: tried beside the one before (RFC 8305), in seconds.
 SWEEP_SECONDS: Final = 5
 NEXT_ADDRESS_SECONDS: Final = 0.25
+#: Connections opened ahead: idle ones of a destination, and being opened at a time, at most; how long opening may take,
+#: and how long a destination where it failed is left alone, in seconds.
+MAX_WARM: Final = 8
+MAX_WARMING: Final = 100
+WARM_SECONDS: Final = 2
+COLD_SECONDS: Final = 30
 #: How long a stop waits for connections to close, in seconds; they do at once.
 CLOSING_SECONDS: Final = 1
 #: The attempt's own time limit counts; asyncio insists on another.
@@ -81,6 +87,9 @@ class WireTransport:
         self._by_age: dict[_Connection, float] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._lost = asyncio.Event()
+        self._warming: dict[asyncio.Task[None], Destination] = {}
+        #: Where a connection could not be opened ahead, and when.
+        self._cold: dict[Destination, float] = {}
 
     async def start(self) -> None:
         if self._names is not None:
@@ -100,6 +109,11 @@ class WireTransport:
             if not waiting.done():
                 waiting.set_exception(NoAnswer("connection failed"))
         self._waiting.clear()
+        warming = list(self._warming)
+        for task in warming:
+            task.cancel()
+        if warming:
+            await asyncio.wait(warming)
         if names is not None:
             await names.close()
         if self._own_resolver is not None:
@@ -127,6 +141,12 @@ class WireTransport:
             connection = self._kept(exchange.destination)
             if connection is None:
                 connection = await self._connect(exchange, self._names)
+                if exchange.right is not None:
+                    try:
+                        await exchange.renew()
+                    except BaseException:
+                        self.keep(connection)
+                        raise
             try:
                 await connection.send(exchange, request)
             except asyncio.CancelledError:
@@ -212,6 +232,31 @@ class WireTransport:
         self._forget(connection)
         self._open.discard(connection)
         self._lost.set()
+
+    # -- connections opened ahead --
+
+    def warm(self, destination: Destination, count: int, guard: Guard) -> None:
+        names = self._names
+        if names is None or self._clock.monotonic() - self._cold.get(destination, float("-inf")) < COLD_SECONDS:
+            return
+        there = len(self._idle.get(destination, ())) + sum(other == destination for other in self._warming.values())
+        opening = len(self._warming)
+        room = min(min(count, MAX_WARM) - there, MAX_WARMING - opening, MAX_IDLE - len(self._by_age) - opening)
+        for _ in range(room):
+            task = asyncio.get_running_loop().create_task(self._open_ahead(destination, guard, names))
+            self._warming[task] = destination
+            task.add_done_callback(self._warming.__delitem__)
+
+    async def _open_ahead(self, destination: Destination, guard: Guard, names: Names) -> None:
+        try:
+            async with asyncio.timeout(WARM_SECONDS):
+                self.keep(await self._connect(Exchange(self._clock, guard, destination), names))
+        except (NoAnswer, TimeoutError):
+            # The attempt will meet the same, and say so.
+            self._cold.pop(destination, None)
+            self._cold[destination] = self._clock.monotonic()
+            if len(self._cold) > MAX_IDLE:
+                del self._cold[next(iter(self._cold))]
 
     # -- new connections --
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Generic, NewType, Protocol, TypeVar
 
@@ -23,6 +23,12 @@ Told = TypeVar("Told", contravariant=True)
 #: The right to one attempt: a settle with any other value changes nothing.
 Lease = NewType("Lease", str)
 
+
+#: Whoever takes a message's lease away that another replica holds is answered so much later, in seconds: by then the
+#: attempt has begun, or will not any more, since its holder begins to send only within :data:`HOLD_SECONDS` after it
+#: asked for the lease, or whether it still has it.
+DECIDED_SECONDS = 0.3
+HOLD_SECONDS = 0.25
 
 #: Where a message goes whose record nobody has looked at yet.
 UNKNOWN = Destination("")
@@ -125,8 +131,9 @@ class Delivery:
 class Claimed:
     """One message leased to this replica. Not frozen: one is made for every attempt, and that costs less.
 
-    ``failures`` counts the attempts that failed before this one; ``due_at`` is when this attempt was due; ``asked_at``
-    when the lease was asked for, by the monotonic clock; ``origin`` and ``planned_ms`` are the store's own business.
+    ``failures`` counts the attempts that failed before this one; ``due_at`` is when this attempt was due, and ``at_ms``
+    what nothing may leave before: later, where it was put off. ``asked_at`` is when the lease was asked for, by the
+    monotonic clock; ``origin`` and ``planned_ms`` are the store's own business.
     """
 
     message: Message
@@ -139,6 +146,7 @@ class Claimed:
     claimed_at: datetime
     origin: str
     planned_ms: int = 0
+    at_ms: int = 0
     asked_at: float = 0.0
 
 
@@ -297,10 +305,18 @@ class Receipt(Protocol[Told]):
         ...
 
 
+class TakenListener(Protocol):
+    """Told of every message whose lease this replica held and took away itself, by deleting or replacing it, before
+    whoever asked for that is answered."""
+
+    def __call__(self, message_id: MessageId, /) -> None: ...
+
+
 class Store(Protocol):
     """The verbs."""
 
     on_scheduled: ScheduleListener | None
+    on_taken: TakenListener | None
     kind: str
     """``embedded`` or ``redis``."""
 
@@ -310,7 +326,8 @@ class Store(Protocol):
         """Write a message, due at ``fire_at``, in one atomic step.
 
         ``fire_at`` is ``message.due_at``, or the moment of acceptance when that has passed. With ``REPLACE`` any old
-        version is gone, its lease included. Repeating a create gives ``EXISTS``.
+        version is gone, its lease included; where another replica had that, it returns :data:`DECIDED_SECONDS` later.
+        Repeating a create gives ``EXISTS``.
         """
         ...
 
@@ -319,7 +336,7 @@ class Store(Protocol):
         ...
 
     async def cancel(self, ids: Sequence[MessageId]) -> Sequence[bool]:
-        """Delete live messages; ``True`` where there was one. A lease on one is gone too."""
+        """Delete live messages; ``True`` where there was one. A lease on one is gone too, as by :meth:`schedule`."""
         ...
 
     async def get(self, message_id: MessageId) -> LiveMessage | None:
@@ -413,8 +430,12 @@ class Store(Protocol):
         """Return where each message goes; ``None`` where there is none, or its record cannot be read."""
         ...
 
-    async def claim(self, ids: Sequence[MessageId], now: datetime) -> Sequence[Claimed]:
-        """Lease those of the messages that are due by ``now`` and not leased, in one atomic step."""
+    async def look_ahead(self, ids: Sequence[MessageId]) -> Sequence[Destination | None]:
+        """Return the same as :meth:`destinations`, and be ready to claim these messages soon."""
+        ...
+
+    async def claim(self, ids: Sequence[MessageId], now: datetime, ahead: timedelta = timedelta()) -> Sequence[Claimed]:
+        """Lease those of the messages that are due by ``now + ahead`` and not leased, in one atomic step."""
         ...
 
     async def still_leased(self, claimed: Sequence[Claimed]) -> Sequence[bool]:

@@ -28,9 +28,9 @@ from redis.exceptions import (
 )
 
 from aioscheduler.clock import Clock, SteeredClock, to_ms
-from aioscheduler.domain.message import Message
+from aioscheduler.domain.message import Message, MessageId
 from aioscheduler.errors import Sentence, StoreUnavailable
-from aioscheduler.store.base import Found, ScheduleListener
+from aioscheduler.store.base import DECIDED_SECONDS, Found, ScheduleListener, TakenListener
 from aioscheduler.store.channel import Channel, Keeping, WriteThrough
 from aioscheduler.store.echoes import Echoes
 from aioscheduler.store.scripts import script
@@ -126,6 +126,7 @@ class Calls:
 
     def __init__(self, setup: Setup) -> None:
         self.on_scheduled: ScheduleListener | None = None
+        self.on_taken: TakenListener | None = None
         self.echoes = Echoes(setup.clock.monotonic)
         self._redis = setup.redis
         self._channel = Channel(setup.redis, CALL_TIMEOUT)
@@ -221,6 +222,16 @@ class Calls:
     def _tell(self, message: Message, due_ms: int) -> None:
         if self.on_scheduled is not None:
             self.on_scheduled(message.id, due_ms, message.target.destination)
+
+    def _note_taken(self, message_id: MessageId, code: int) -> None:
+        """Note whose lease a script took away, by the tens of its code."""
+        if code // 10 == 1 and self.on_taken is not None:
+            self.on_taken(message_id)
+
+    async def _decided(self, code: int) -> None:
+        """Return when the lease that a script took away, by the tens of its code, is nobody's any more."""
+        if code // 10 == 2:
+            await self._clock.pause(DECIDED_SECONDS)
 
     def _tell_found(self, found: Sequence[Found]) -> None:
         if self.on_scheduled is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from aioscheduler.domain.target import Destination, check_url
 from aioscheduler.errors import InvalidInput, StoreUnavailable
 from aioscheduler.metrics import DURATION_BOUNDS_MS, LATENESS_BOUNDS_MS, bucket
 from aioscheduler.store import keys
+from aioscheduler.store.ahead import Ahead
 from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Lease, Settled, Settlement
 from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Setup
@@ -27,6 +29,8 @@ from aioscheduler.store.scripts import SettleCode
 
 #: A lease outlives the longest attempt, 300 s, by a minute: for the settle, and for clocks that differ.
 LEASE: Final = timedelta(seconds=360)
+#: So many records are read ahead before others get a turn of the loop.
+_READ_AHEAD_TURN: Final = 25
 #: How long a heartbeat counts.
 HEARTBEAT_MS: Final = 2000
 
@@ -47,6 +51,7 @@ class Leases(Outside):
         self._bot_lease_ms = setup.bot_lease_ms
         self._settle = Batcher(self._settle_batch, BATCH, weigh=lambda item: len(item[0].claimed.record))
         self._late = Tally("m", setup.clock, lambda: self._settle_batch([]))
+        self._ahead = Ahead(setup.zone, setup.clock)
         self._claims = 0
         self._claiming: set[int] = set()
         #: With their ids: what one claim leased for one time has the same lease.
@@ -60,7 +65,17 @@ class Leases(Outside):
         )
         return [_destination(record) for record in records]
 
-    async def claim(self, ids: Sequence[MessageId], now: datetime) -> Sequence[Claimed]:
+    async def look_ahead(self, ids: Sequence[MessageId]) -> Sequence[Destination | None]:
+        records = await self._command("MGET", *(keys.record(message_id) for message_id in ids))
+        found: list[Destination | None] = []
+        for number, (message_id, record) in enumerate(zip(ids, records, strict=True), 1):
+            message = self._ahead.read(message_id, record)
+            found.append(_destination(record) if message is None else message.target.destination)
+            if number % _READ_AHEAD_TURN == 0:
+                await asyncio.sleep(0)
+        return found
+
+    async def claim(self, ids: Sequence[MessageId], now: datetime, ahead: timedelta = timedelta()) -> Sequence[Claimed]:
         now_ms = int(now.timestamp() * 1000)
         asked_at = self._clock.monotonic()
         with self._claim_of() as number:
@@ -73,9 +88,11 @@ class Leases(Outside):
                 ],
                 [
                     *(now_ms, f"{self._replica}:{number}", now_ms + int(LEASE.total_seconds() * 1000), HEARTBEAT_MS),
-                    *(self._ask_time, *ids),
+                    *(self._ask_time, ahead // timedelta(milliseconds=1), *ids),
                 ],
             )
+        if self._steered is not None:
+            self._steered.compare(int(rows[0]), asked_at, self._clock.monotonic())
         claimed: list[Claimed] = []
         changed: list[tuple[MessageId, bytes]] = []
         early: list[tuple[MessageId, int]] = []
@@ -92,7 +109,7 @@ class Leases(Outside):
                 self._held.add((message_id, leased.lease))
                 claimed.append(leased)
         if early:
-            self._note_ahead(now_ms, int(rows[0]))
+            self._note_ahead(now_ms, int(rows[0]) // 1000)
             for message_id, due_ms in early:
                 if self.on_scheduled is not None:
                     self.on_scheduled(message_id, due_ms, UNKNOWN)
@@ -120,14 +137,17 @@ class Leases(Outside):
         self, message_id: MessageId, lease: bytes, due: bytes, state_text: bytes, record: bytes, now: datetime
     ) -> Claimed | None:
         state = State.decode(state_text)
-        version = state.version_of(record)
-        if version is None:
-            return None
-        try:
-            message = decode(message_id, record, version, self._zone)
-        except InvalidInput:
-            return None
-        if not state.failures and state.planned_ms is None and to_ms(message.due_at) > int(float(due)):
+        message = self._ahead.take(message_id, record)
+        if message is None:
+            version = state.version_of(record)
+            if version is None:
+                return None
+            try:
+                message = decode(message_id, record, version, self._zone)
+            except InvalidInput:
+                return None
+        at_ms = int(float(due))
+        if not state.failures and state.planned_ms is None and to_ms(message.due_at) > at_ms:
             # Another version of ours, which an outsider wrote back: the due time is that of the one it took away.
             return None
         return Claimed(
@@ -137,10 +157,11 @@ class Leases(Outside):
             attempt=int(lease.split(b":")[2]),
             failures=state.failures,
             last_error=state.last_error,
-            due_at=attempt_due(message, from_ms(int(float(due))), state.failures),
+            due_at=attempt_due(message, from_ms(at_ms), state.failures),
             claimed_at=now,
             origin=state.origin,
-            planned_ms=int(float(due)) if state.planned_ms is None else state.planned_ms,
+            planned_ms=at_ms if state.planned_ms is None else state.planned_ms,
+            at_ms=at_ms,
         )
 
     async def still_leased(self, claimed: Sequence[Claimed]) -> Sequence[bool]:

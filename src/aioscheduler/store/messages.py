@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, new_version
@@ -16,7 +18,7 @@ from aioscheduler.store.calls import BATCH, Calls, Setup
 from aioscheduler.store.codec import State, decode, encode
 from aioscheduler.store.scripts import ScheduleCode
 
-_SCHEDULED = {
+_SCHEDULED: Final[Mapping[int, Scheduled]] = {
     ScheduleCode.CREATED: Scheduled.CREATED,
     ScheduleCode.REPLACED: Scheduled.REPLACED,
     ScheduleCode.EXISTS: Scheduled.EXISTS,
@@ -26,6 +28,8 @@ _SCHEDULED = {
 #: The codes of what this call wrote; and those after which the message is as asked for.
 _WRITTEN = (ScheduleCode.CREATED, ScheduleCode.REPLACED)
 _LIVE = (*_WRITTEN, ScheduleCode.CREATED_BEFORE)
+#: By how much a code is higher where a lease was taken away: so much for the caller's, twice as much for another's.
+_TAKEN = 10
 
 
 class _Write(NamedTuple):
@@ -35,41 +39,83 @@ class _Write(NamedTuple):
     policy: ConflictPolicy
 
 
+@dataclass(slots=True)
+class _Passing:
+    """Hands a receipt what came of a write, once that is decided."""
+
+    receipt: Receipt[Scheduled]
+    later: Callable[[int, Receipt[Scheduled]], None]
+
+    def done(self) -> bool:
+        return self.receipt.done()
+
+    def set_result(self, code: int) -> None:
+        if code < _TAKEN:
+            self.receipt.set_result(_SCHEDULED[code])
+        else:
+            self.later(code, self.receipt)
+
+    def set_exception(self, exception: Exception) -> None:
+        self.receipt.set_exception(exception)
+
+
 class Messages(Calls):
     """The verbs about one message, or some by their ids."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
+        self._handing_out: set[asyncio.Task[None]] = set()
         self._schedule = Batcher(self._schedule_batch, BATCH, weigh=lambda item: len(item.record))
 
     async def schedule(self, message: Message, policy: ConflictPolicy, fire_at: datetime) -> Scheduled:
-        return await self._schedule(_Write(message, to_ms(fire_at), encode(message), policy))
+        code = await self._schedule(_Write(message, to_ms(fire_at), encode(message), policy))
+        if code >= _TAKEN:
+            await self._decided(code)
+        return _SCHEDULED[code % _TAKEN]
 
     def hand_in(self, message: Message, policy: ConflictPolicy, fire_at: datetime, receipt: Receipt[Scheduled]) -> None:
-        self._schedule.post(_Write(message, to_ms(fire_at), encode(message), policy), receipt)
+        write = _Write(message, to_ms(fire_at), encode(message), policy)
+        self._schedule.post(write, _Passing(receipt, self._hand_out_later))
 
-    async def _schedule_batch(self, items: list[_Write]) -> Sequence[Scheduled]:
+    def _hand_out_later(self, code: int, receipt: Receipt[Scheduled]) -> None:
+        async def hand_out() -> None:
+            await self._decided(code)
+            receipt.set_result(_SCHEDULED[code % _TAKEN])
+
+        task = asyncio.create_task(hand_out(), name="hand out a receipt")
+        self._handing_out.add(task)
+        task.add_done_callback(self._handing_out.discard)
+
+    async def _schedule_batch(self, items: list[_Write]) -> Sequence[int]:
         records = [keys.record(item.message.id) for item in items]
-        args: list[Any] = []
+        args: list[Any] = [self._replica]
         for item in items:
             args += (item.message.id, item.due_ms, item.record, item.policy.value)
         with self._echo(records) as own:
-            codes = await self._run("schedule", [*keys.LIVE, *records], args)
-            own += [code in _WRITTEN for code in codes]
+            codes: list[int] = await self._run("schedule", [*keys.LIVE, *records], args)
+            own += [code % _TAKEN in _WRITTEN for code in codes]
         for item, code in zip(items, codes, strict=True):
-            if code in _LIVE:
+            if code % _TAKEN in _LIVE:
                 self._tell(item.message, item.due_ms)
-        return [_SCHEDULED[code] for code in codes]
+            if code >= _TAKEN:
+                self._note_taken(item.message.id, code)
+        return codes
 
     async def cancel(self, ids: Sequence[MessageId]) -> Sequence[bool]:
         found: list[bool] = []
+        most = 0
         for start in range(0, len(ids), BATCH):
             chunk = ids[start : start + BATCH]
             records = [keys.record(message_id) for message_id in chunk]
             with self._echo(records) as own:
-                codes = await self._run("cancel", [*keys.LIVE, *records], list(chunk))
-                own += [code == 1 for code in codes]
+                codes = await self._run("cancel", [*keys.LIVE, *records], [self._replica, *chunk])
+                own += [code % _TAKEN == 1 for code in codes]
             found += own
+            for message_id, code in zip(chunk, codes, strict=True):
+                if code >= _TAKEN:
+                    self._note_taken(message_id, code)
+            most = max(most, *codes)
+        await self._decided(most)
         return found
 
     async def get(self, message_id: MessageId) -> LiveMessage | None:

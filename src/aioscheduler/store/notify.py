@@ -8,7 +8,7 @@ was missed while it reconnected.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,6 +60,8 @@ class Notifications:
         self._jobs: dict[JobId, None] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.on_touched: Callable[[MessageId], None] | None = None
+        """Told at once of every message that somebody else wrote or deleted."""
         echoes.mistaken = self._hint
 
     async def start(self) -> None:
@@ -193,6 +195,8 @@ class Notifications:
         elif (message_id := message_id_of(key)) is not None:
             self._ids[message_id] = None
             self._wake.set()
+            if self.on_touched is not None:
+                self.on_touched(message_id)
 
 
 async def _some(reader: asyncio.StreamReader) -> bytes:

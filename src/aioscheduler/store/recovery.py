@@ -56,7 +56,9 @@ class Recovery(Leases):
         *_, (seconds, microseconds) = await self._transaction(*commands, ("TIME",))
         here_ms = self._clock.now().timestamp() * 1000
         # Read last, so that nothing between the two readings is left out.
-        took_ms = (self._clock.monotonic() - asked) * 1000
+        answered = self._clock.monotonic()
+        self._steered.compare(int(seconds) * 1_000_000 + int(microseconds), asked, answered)
+        took_ms = (answered - asked) * 1000
         ahead_ms = here_ms - took_ms / 2 - (int(seconds) * 1000 + int(microseconds) / 1000)
         # The server read its clock at some moment while we waited.
         if abs(ahead_ms) > max(AGREE_MS, took_ms):

@@ -37,7 +37,10 @@ class SteppedClock(SystemClock):
     def now_ms(self) -> int:
         return super().now_ms() + self._offset_ms
 
-    async def wait(self, wake: asyncio.Event, until_ms: int | None) -> None:
+    def certain_ms(self) -> float:
+        return super().certain_ms() + self._offset_ms
+
+    async def wait(self, wake: asyncio.Event, until_ms: float | None) -> None:
         await super().wait(wake, None if until_ms is None else until_ms - self._offset_ms)
 
 

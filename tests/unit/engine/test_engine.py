@@ -12,6 +12,7 @@ import structlog
 from aioscheduler.clock import to_ms
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import ConflictPolicy, MessageId
+from aioscheduler.domain.target import check_url
 from aioscheduler.engine.delivery import Request
 from aioscheduler.store import keys
 from aioscheduler.store.base import UNKNOWN, StoreReport
@@ -540,3 +541,30 @@ async def test_what_the_store_can_lose_is_told_once_and_again_when_it_came_back(
             await world.until(lambda: not answers)
             assert world.engine.store_risks == 2
     assert [entry["event"] for entry in logs if entry["action"] == "store_at_risk"] == ["no file", "full", "full"]
+
+
+# -- connections for what is due soon
+
+
+async def test_connections_are_asked_for_as_many_as_attempts_are_due_soon(world: World) -> None:
+    for i in range(3):
+        await world.schedule(f"slow{i}", 1, url=SLOW)
+    await world.schedule("fast", 1.4, url=FAST)
+    await world.schedule("later", 30, url=FAST)
+    warmed = world.deliverer.warmed
+    await world.until(lambda: warmed.total() == 4)
+    assert (warmed[check_url(SLOW)], warmed[check_url(FAST)]) == (3, 1)
+    await world.clock.advance(29)
+    await world.until(lambda: warmed[check_url(FAST)] == 2)
+
+
+async def test_none_are_asked_for_where_a_circuit_is_open_or_nobody_is_called(world: World) -> None:
+    circuits = world.dispatcher.slots.circuits
+    circuits._trip(check_url(SLOW), 5, 10.0, 1e9, world.clock.monotonic())
+    await world.schedule("slow", 1, url=SLOW)
+    await world.job(2, webhooks=0)
+    job = await world.job(2, webhooks=2)
+    await world.clock.advance(0.6)
+    await world.until(lambda: world.deliverer.warmed.total() > 0)
+    (hook, *_) = await world.store.webhooks(job.id)
+    assert world.deliverer.warmed == {hook.destination: 2}

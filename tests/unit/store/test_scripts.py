@@ -267,6 +267,7 @@ def test_what_the_shared_functions_take_for_keys_is_known() -> None:
         "write_lateness": ["hour", "hour_ranks", "hour_rows", "minute", "minute_ranks", "minute_rows"],
         "planned_for": ["due", "leased", "state"],
         "move": ["due", "state"],
+        "take_lease": ["leased"],
         "what_is_due": [],
         "unbury": ["index", "letters"],
         "bury": ["index", "letters"],

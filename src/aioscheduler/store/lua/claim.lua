@@ -1,23 +1,24 @@
--- claim.lua: lease those of the given messages that are due and not leased.
+-- claim.lua: lease those of the given messages that are due, or will be soon, and are not leased.
 -- KEYS[1] zset due       KEYS[2] hash leased   KEYS[3] hash state   KEYS[4] zset index
 -- KEYS[5] string heartbeat of the caller       KEYS[6] hash counters   KEYS[7] hash audit
 -- KEYS[8] zset audit minutes                   KEYS[9..] string record, one an id
 -- ARGV[1] now, ms        ARGV[2] "<replica>:<claim>"   ARGV[3] lease expiry, ms
 -- ARGV[4] heartbeat, ms  ARGV[5] "1": nothing is due before it is by the server's clock, either
--- ARGV[6..] ids
--- returns the server's time in ms, or "", then five values a leased message: its place among the ids, lease, due time,
---   state or "", record; one that is not due yet by the server's clock has no lease and no record.
+-- ARGV[6] how much earlier than due may be leased, ms         ARGV[7..] ids
+-- returns the server's time in µs, or "", then five values a leased message: its place among the ids, lease, due time,
+--   state or "", record; one for which it is too early by the server's clock has no lease and no record.
 -- Before and after, a live message is in exactly one of due and leased.
 -- include account, now
-local now, clock = what_is_due(ARGV[1], ARGV[5])
+local now, _, clock = what_is_due(ARGV[1], ARGV[5])
+local ahead = tonumber(ARGV[6])
 local claimed, vanished = {clock}, 0
 -- Whoever claims lives: otherwise another replica could take the new leases for a dead one's.
 redis.call('SET', KEYS[5], '1', 'PX', ARGV[4])
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   local id = ARGV[i]
   local due = redis.call('ZSCORE', KEYS[1], id)
-  if due and tonumber(due) <= now then
-    local record = redis.pcall('GET', KEYS[i + 3])
+  if due and tonumber(due) <= now + ahead then
+    local record = redis.pcall('GET', KEYS[i + 2])
     redis.call('ZREM', KEYS[1], id)
     if type(record) == 'string' then
       local state = redis.call('HGET', KEYS[3], id) or ''
@@ -26,7 +27,7 @@ for i = 6, #ARGV do
       redis.call('HSET', KEYS[2], id, lease)
       local n = #claimed
       claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4], claimed[n + 5] =
-        tostring(i - 5), lease, due, state, record
+        tostring(i - 6), lease, due, state, record
     else
       -- Deleted, expired or evicted behind our back, and the notification was lost.
       close(string.match(redis.call('HGET', KEYS[3], id) or '', '^%S+ %S+ %S+ %S+ (%d+) ') or due, 'c', 1)
@@ -34,9 +35,9 @@ for i = 6, #ARGV do
       redis.call('ZREM', KEYS[4], id)
       vanished = vanished + 1
     end
-  elseif due and tonumber(due) <= tonumber(ARGV[1]) then
+  elseif due and tonumber(due) <= tonumber(ARGV[1]) + ahead then
     local n = #claimed
-    claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4], claimed[n + 5] = tostring(i - 5), '', due, '', ''
+    claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4], claimed[n + 5] = tostring(i - 6), '', due, '', ''
   end
 end
 if vanished > 0 then redis.call('HINCRBY', KEYS[6], 'vanished', vanished) end

@@ -2,12 +2,14 @@
 -- KEYS[1] zset due       KEYS[2] hash leased   KEYS[3] hash state
 -- KEYS[4] zset index     KEYS[5] hash counters KEYS[6] hash audit    KEYS[7] zset audit minutes
 -- KEYS[8..] string record, one a message
--- ARGV, four a message: id, due time in ms, record, "reject" or "replace"
--- returns a code a message: 1 created, 2 replaced, 0 exists, 3 the key holds no string, 4 created by the call before
--- include account, planned
+-- ARGV[1] the caller's replica
+-- ARGV[2..] four a message: id, due time in ms, record, "reject" or "replace"
+-- returns a code a message: 1 created, 2 replaced, 0 exists, 3 the key holds no string, 4 created by the call before;
+--   10 more where the caller had leased it, 20 where another had
+-- include account, planned, taken
 local codes, created, replaced = {}, 0, 0
-for i = 1, #ARGV / 4 do
-  local a = 4 * i - 3
+for i = 1, (#ARGV - 1) / 4 do
+  local a = 4 * i - 2
   local id, due, record, policy = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local key = KEYS[7 + i]
   local code = 1
@@ -33,9 +35,9 @@ for i = 1, #ARGV / 4 do
     plan(due, 1)
     redis.call('ZADD', KEYS[1], due, id)
     -- Also when created: what an outsider's DEL left behind must not follow the new message.
-    redis.call('HDEL', KEYS[2], id)
     redis.call('HDEL', KEYS[3], id)
     if code == 1 then created = created + 1 else replaced = replaced + 1 end
+    code = code + take_lease(KEYS[2], id, ARGV[1])
   end
   codes[i] = code
 end
