@@ -240,7 +240,7 @@ class Leases(Outside):
                 )
             case Decision.DONE:
                 pass
-        line, status, names = self._log_line(settlement) if outcome else (b"", "", "")
+        line, status, names, late_us, took_us = self._log_line(settlement) if outcome else (b"", "", "", 0, 0)
         return (
             message.id,
             f"-{claimed.lease}" if settlement.repeated else claimed.lease,
@@ -252,16 +252,18 @@ class Leases(Outside):
             line,
             status,
             names,
+            late_us,
+            took_us,
             claimed.planned_ms,
         )
 
     @staticmethod
-    def _log_line(settlement: Settlement) -> tuple[bytes, str, str]:
+    def _log_line(settlement: Settlement) -> tuple[bytes, str, str, int, int]:
         claimed, outcome = settlement.claimed, settlement.outcome
         assert outcome is not None, "only attempts are logged"
         kind = "dead_letter" if settlement.decision is Decision.BURY else outcome.kind.value
-        line, names, _ = attempt_line(claimed, outcome, claimed.attempt, claimed.message.due_at)
-        return line, outcome.kind.value, f"deliveries:message:{kind}=1,{names}"
+        line, names, late_us, took_us = attempt_line(claimed, outcome, claimed.attempt, claimed.message.due_at)
+        return line, outcome.kind.value, f"deliveries:message:{kind},{names}", late_us, took_us
 
     async def defer(self, ids: Sequence[MessageId], until: datetime, now: datetime) -> None:
         await self._run("defer", [keys.DUE, keys.STATE], [to_ms(until), to_ms(now), *ids])
@@ -287,9 +289,9 @@ def attempt_line(
     attempt: int,
     scheduled_for: datetime,
     execution_id: str | None = None,
-) -> tuple[bytes, str, int]:
-    """Return an attempt's line of the delivery log, what it adds to the counters of all deliveries, and how late it was
-    in µs."""
+) -> tuple[bytes, str, int, int]:
+    """Return an attempt's line of the delivery log, which counters of all deliveries it adds one to, how late it was and
+    how long it took, in µs."""
     late_us = lateness_us(claimed, outcome)
     lateness_ms = late_us / 1000
     line = encode_delivery(
@@ -302,10 +304,9 @@ def attempt_line(
         execution_id=execution_id,
     )
     names = (
-        f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)}=1,lateness_us:sum={late_us},"
-        f"duration_ms:le:{bucket(DURATION_BOUNDS_MS, outcome.duration_ms)}=1,"
-        f"duration_us:sum={round(outcome.duration_ms * 1000)},"
+        f"lateness_ms:le:{bucket(LATENESS_BOUNDS_MS, lateness_ms)},"
+        f"duration_ms:le:{bucket(DURATION_BOUNDS_MS, outcome.duration_ms)},"
     )
     if lateness_ms < 0:
-        names += "fired_early=1,"
-    return line, names, late_us
+        names += "fired_early,"
+    return line, names, late_us, round(outcome.duration_ms * 1000)

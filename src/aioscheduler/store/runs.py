@@ -300,9 +300,14 @@ class Runs(Jobs, Leases):
         names = f"{begins}attempts=1,{begins}duration_us:sum={duration_us},"
         if outcome is None:
             return b"", names, owned
-        line, counted, late_us = attempt_line(claimed, outcome, final.attempt, final.scheduled_for, claimed.ref.id)
+        line, counted, late_us, took_us = attempt_line(
+            claimed, outcome, final.attempt, final.scheduled_for, claimed.ref.id
+        )
         kind = "dead_letter" if settlement.reason is not None else outcome.kind.value
-        names += f"deliveries:execution:{kind}=1,{begins}delivered=1,{begins}lateness_us:sum={late_us},{counted}"
+        names += (
+            f"deliveries:execution:{kind}=1,{begins}delivered=1,{begins}lateness_us:sum={late_us},"
+            f"lateness_us:sum={late_us},duration_us:sum={took_us},{counted.replace(',', '=1,')}"
+        )
         return f"{outcome.kind.value} ".encode() + line, names, owned
 
     # -- by hand

@@ -11,35 +11,45 @@
 -- include account, now
 local now, _, clock = what_is_due(ARGV[1], ARGV[5])
 local ahead = tonumber(ARGV[6])
-local claimed, vanished = {clock}, 0
+local claimed = {clock}
 -- Whoever claims lives: otherwise another replica could take the new leases for a dead one's.
 redis.call('SET', KEYS[5], '1', 'PX', ARGV[4])
-for i = 7, #ARGV do
-  local id = ARGV[i]
-  local due = redis.call('ZSCORE', KEYS[1], id)
-  if due and tonumber(due) <= now + ahead then
-    local record = redis.pcall('GET', KEYS[i + 2])
-    redis.call('ZREM', KEYS[1], id)
-    if type(record) == 'string' then
-      local state = redis.call('HGET', KEYS[3], id) or ''
+-- Calls, not what they do, are what a batch costs: as many ids as possible share one.
+local last = #ARGV
+local dues = redis.call('ZMSCORE', KEYS[1], unpack(ARGV, 7, last))
+local records = redis.call('MGET', unpack(KEYS, 9, last + 2))
+local states = redis.call('HMGET', KEYS[3], unpack(ARGV, 7, last))
+local taken, leases, gone = {}, {}, {}
+for i = 7, last do
+  local id, due, record = ARGV[i], dues[i - 6], records[i - 6]
+  if due and not taken[id] and tonumber(due) <= now + ahead then
+    taken[id] = true
+    taken[#taken + 1] = id
+    local state = states[i - 6] or ''
+    if record then
       local attempt = tonumber(string.match(state, '^%d+') or '0') + 1
       local lease = ARGV[2] .. ':' .. attempt .. ':' .. due .. ':' .. ARGV[3]
-      redis.call('HSET', KEYS[2], id, lease)
-      local n = #claimed
+      local n = #leases
+      leases[n + 1], leases[n + 2] = id, lease
+      n = #claimed
       claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4], claimed[n + 5] =
         tostring(i - 6), lease, due, state, record
     else
       -- Deleted, expired or evicted behind our back, and the notification was lost.
-      close(string.match(redis.call('HGET', KEYS[3], id) or '', '^%S+ %S+ %S+ %S+ (%d+) ') or due, 'c', 1)
-      redis.call('HDEL', KEYS[3], id)
-      redis.call('ZREM', KEYS[4], id)
-      vanished = vanished + 1
+      close(string.match(state, '^%S+ %S+ %S+ %S+ (%d+) ') or due, 'c', 1)
+      gone[#gone + 1] = id
     end
-  elseif due and tonumber(due) <= tonumber(ARGV[1]) + ahead then
+  elseif due and not taken[id] and tonumber(due) <= tonumber(ARGV[1]) + ahead then
     local n = #claimed
     claimed[n + 1], claimed[n + 2], claimed[n + 3], claimed[n + 4], claimed[n + 5] = tostring(i - 6), '', due, '', ''
   end
 end
-if vanished > 0 then redis.call('HINCRBY', KEYS[6], 'vanished', vanished) end
+if #taken > 0 then redis.call('ZREM', KEYS[1], unpack(taken)) end
+if #leases > 0 then redis.call('HSET', KEYS[2], unpack(leases)) end
+if #gone > 0 then
+  redis.call('HDEL', KEYS[3], unpack(gone))
+  redis.call('ZREM', KEYS[4], unpack(gone))
+  redis.call('HINCRBY', KEYS[6], 'vanished', #gone)
+end
 write_account(KEYS[7], KEYS[8])
 return claimed

@@ -87,7 +87,7 @@ for i = 1, (#ARGV - 4) / FIELDS do
   -- An attempt that was made is logged also when its job was deleted meanwhile.
   if line ~= '' and (answer[1] == 1 or not again) then
     local outcome, rest = string.match(line, '^(%S+) (.*)$')
-    write_line(KEYS[8], KEYS[9], 'j', job, outcome, rest)
+    write_line(KEYS[8], 'j', job, outcome, rest)
     logged = logged + 1
   end
   answers[i] = answer
@@ -97,5 +97,6 @@ for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[5], name, string.form
 
 write_account(KEYS[10], KEYS[11])
 write_lateness(ARGV[4], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17])
+index_lines(KEYS[9])
 trim_log(KEYS[8], KEYS[9], ARGV[1], logged)
 return answers

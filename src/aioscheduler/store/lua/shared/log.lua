@@ -1,11 +1,21 @@
 -- log.lua: the delivery log, a stream, and its index.
 
--- A line about a message ("m") or a job ("j"): its outcome, a space, the rest.
-local function write_line(log, index, kind, id, status, rest)
+local members = {}
+
+-- A line about a message ("m") or a job ("j"): its outcome, the rest.
+local function write_line(log, kind, id, status, rest)
   local at = redis.call('XADD', log, '*', kind, id, 's', status, 'd', rest)
   local ms, n = string.match(at, '^(%d+)-(%d+)$')
   local place = '\0' .. ms .. '-' .. string.format('%06d', n)
-  redis.call('ZADD', index, 0, kind .. '\0' .. id .. place, 0, 's\0' .. status .. place)
+  local last = #members
+  members[last + 1], members[last + 2] = 0, kind .. '\0' .. id .. place
+  members[last + 3], members[last + 4] = 0, 's\0' .. status .. place
+end
+
+-- All lines that were written.
+local function index_lines(index)
+  -- A call takes no more than 8000 values.
+  for i = 1, #members, 4000 do redis.call('ZADD', index, unpack(members, i, math.min(i + 3999, #members))) end
 end
 
 -- After so many lines written.
