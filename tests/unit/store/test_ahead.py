@@ -35,7 +35,11 @@ def test_what_was_read_is_given_once_for_the_very_record(kept: Ahead) -> None:
     assert kept.take(new.id, encode(new)) is None, "it was changed meanwhile: nobody knows back to what"
 
 
-@pytest.mark.parametrize("record", [None, b"broken", outside_record(0), encode(message("m"))[:-3] + b'0"}'])
+@pytest.mark.parametrize(
+    "record",
+    [None, b"broken", outside_record(0), encode(message("m"))[:-3] + b'0"}'],
+    ids=["nothing", "broken", "an outsider's", "altered"],
+)
 def test_what_is_none_of_ours_is_not_kept(kept: Ahead, record: bytes | None) -> None:
     assert kept.read(MessageId("m"), record) is None
     assert len(kept) == 0
