@@ -269,6 +269,15 @@ DESCRIPTIONS = {
         "are chosen among the 32 with the worst of each minute or, of the day, each hour. While `breached`, the "
         "minute's `p99_ms` is above `PUNCTUALITY_TARGET_MS`."
     ),
+    ("GET", "/activity"): (
+        "One row a minute, oldest first, the one that goes on last; minutes in which nothing ended have zeros. "
+        "Attempts of messages and of executions are counted together, in the whole deployment, when they have ended. "
+        "Lateness is that of first attempts, as in `GET /punctuality`."
+    ),
+    ("GET", "/messages/timeline"): (
+        "Cuts the time from `from` until `to` into stretches of the same length and counts how many messages are due "
+        "in each. What is being delivered at that moment is in none."
+    ),
     ("GET", "/metrics"): (
         "JSON, or Prometheus text when `Accept` asks for `text/plain` or `application/openmetrics-text`. Counters are "
         "the whole deployment's.\n\n"
@@ -696,6 +705,35 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
             )
         },
         "timestamp": "2030-04-15T02:50:00.250+00:00",
+    },
+    ("GET", "/activity", 200): {
+        "minutes": [
+            {
+                "at": "2030-04-15T02:49:00+00:00",
+                "deliveries": 127,
+                "failures": 3,
+                "latenessP50Ms": 0.421,
+                "latenessP99Ms": 1.904,
+            },
+            {
+                "at": "2030-04-15T02:50:00+00:00",
+                "deliveries": 0,
+                "failures": 0,
+                "latenessP50Ms": None,
+                "latenessP99Ms": None,
+            },
+        ],
+        "timestamp": "2030-04-15T02:50:00.250+00:00",
+    },
+    ("GET", "/messages/timeline", 200): {
+        "from": "2030-04-15T02:00:00+00:00",
+        "to": "2030-04-15T03:00:00+00:00",
+        "before": 0,
+        "after": 412,
+        "buckets": [
+            {"at": "2030-04-15T02:00:00+00:00", "count": 12, "jobs": 1},
+            {"at": "2030-04-15T02:30:00+00:00", "count": 7, "jobs": 0},
+        ],
     },
     ("GET", "/metrics", 200): {
         "timestamp": "2030-04-15T02:50:00.000Z",

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 from marshmallow import Schema
 
 from aioscheduler.api import (
+    activity,
     audit,
     bots,
     dead_letters,
@@ -123,6 +124,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=queries.SearchQuery,
         responses={200: shapes.MessageSearchSchema},
         errors=(400, 422),
+    ),
+    Route(
+        method="GET",
+        path="/messages/timeline",
+        handler=activity.timeline,
+        summary="Count what falls due when",
+        tag="messages",
+        query=queries.TimelineQuery,
+        responses={200: ops_shapes.TimelineSchema},
+        errors=(422,),
     ),
     Route(
         method="DELETE",
@@ -520,6 +531,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="Say how late first attempts left",
         tag="operations",
         responses={200: ops_shapes.PunctualitySchema},
+    ),
+    Route(
+        method="GET",
+        path="/activity",
+        handler=activity.activity,
+        summary="Read how many attempts ended in each of the last minutes",
+        tag="operations",
+        query=queries.ActivityQuery,
+        responses={200: ops_shapes.ActivitySchema},
+        errors=(422,),
     ),
     Route(
         method="GET",

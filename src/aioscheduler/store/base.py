@@ -239,6 +239,18 @@ class Recovered:
     departed: int = 0
 
 
+@dataclass(slots=True, kw_only=True)
+class Minute:
+    """What happened in a minute: how many attempts ended in it, how many of those failed, and how late the first
+    attempts among them left; ``None`` where there were none. Not frozen: a day has many, and that costs less."""
+
+    at: datetime
+    attempts: int
+    failures: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+
 class Settled(Enum):
     """What a settle found."""
 
@@ -259,6 +271,17 @@ class Counts:
     dead: int
     oldest_due_at: datetime | None
     """When the earliest message that nobody has leased is, or was, due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """How much falls due when: before the first of some instants, between each two, and from the last on.
+
+    ``jobs`` counts jobs by their next run, and executions that wait for their time.
+    """
+
+    messages: Sequence[int]
+    jobs: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,6 +354,10 @@ class Store(Protocol):
 
     async def cancel_matching(self, prefix: str, contains: str) -> Sequence[MessageId]:
         """Delete all live messages that match and return their ids."""
+        ...
+
+    async def timeline(self, edges: Sequence[datetime]) -> Timeline:
+        """Return how much falls due between instants, which come in order. What is leased is not counted."""
         ...
 
     async def counts(self) -> Counts:
@@ -450,6 +477,13 @@ class Store(Protocol):
 
         A first attempt is one before which none failed: a retry is late on purpose, and what was put off is not. It is
         counted within half a second after it was settled; what a replica had not counted is lost when it is killed.
+        """
+        ...
+
+    async def activity(self, minutes: int) -> Sequence[Minute]:
+        """Return so many minutes, at most a day's, one after the other; the last is the one that goes on.
+
+        Lateness is counted as for :meth:`punctuality`, attempts in the steps that settle them.
         """
         ...
 

@@ -159,6 +159,12 @@ def lateness_rows(unit: str, number: int) -> bytes:
     return LATENESS + f"{unit}:rows:{number}".encode()
 
 
+def activity(day: int) -> bytes:
+    """Return the key of how many attempts ended on a day since 1970: a string, for each minute two counters of 4 bytes,
+    of all and of those that failed; it expires a day and a bit after its last."""
+    return f"aioscheduler:activity:{day}".encode()
+
+
 def bot_memory(bot: str) -> bytes:
     """Return the key of what a bot remembers: a hash."""
     return b"aioscheduler:bot:" + bot.encode()

@@ -8,11 +8,11 @@ from datetime import datetime
 
 import orjson
 
-from aioscheduler.clock import from_ms
+from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.message import MessageId
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
-from aioscheduler.store.base import Counts, Listed, LiveMessage, Page
+from aioscheduler.store.base import Counts, Listed, LiveMessage, Page, Timeline
 from aioscheduler.store.calls import BATCH, CALL_TIMEOUT, END_OF_PREFIX, PAGE
 from aioscheduler.store.codec import State
 from aioscheduler.store.cursors import BAD_CURSOR, cursor_of, open_cursor
@@ -137,6 +137,15 @@ class Lists(Messages):
             leased=leased,
             dead=dead,
             oldest_due_at=None if oldest is None else from_ms(int(float(oldest))),
+        )
+
+    async def timeline(self, edges: Sequence[datetime]) -> Timeline:
+        counts = await self._run(
+            "timeline", [keys.DUE, keys.JOBS_DUE, keys.EXECUTIONS_DUE], [to_ms(edge) for edge in edges]
+        )
+        messages, jobs, executions = counts
+        return Timeline(
+            messages=messages, jobs=[job + execution for job, execution in zip(jobs, executions, strict=True)]
         )
 
     async def window(self, until: datetime, limit: int) -> AsyncIterator[Sequence[tuple[int, MessageId]]]:

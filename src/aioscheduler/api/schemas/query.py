@@ -24,9 +24,13 @@ E = TypeVar("E", bound=Enum)
 
 def check_limit(value: Any, name: str, site: Site) -> int:
     """Return how many items a page has at most, from text."""
-    if _NUMBER.fullmatch(value) and 1 <= int(value) <= MAX_LIMIT:
+    return _check_number(value, name, MAX_LIMIT)
+
+
+def _check_number(value: Any, name: str, most: int) -> int:
+    if _NUMBER.fullmatch(value) and 1 <= int(value) <= most:
         return int(value)
-    raise InvalidInput.of(name, Sentence("must be a whole number from {min} to {max}", min=1, max=MAX_LIMIT))
+    raise InvalidInput.of(name, Sentence("must be a whole number from {min} to {max}", min=1, max=most))
 
 
 def check_flag(value: Any, name: str, site: Site) -> bool:
@@ -85,6 +89,14 @@ def _limit() -> CheckedInteger:
         check_limit,
         load_default=MAX_LIMIT,
         metadata={"description": "How many at most.", "minimum": 1, "maximum": MAX_LIMIT},
+    )
+
+
+def _number(description: str, default: int, most: int) -> CheckedInteger:
+    return CheckedInteger(
+        lambda value, name, site: _check_number(value, name, most),
+        load_default=default,
+        metadata={"description": description, "minimum": 1, "maximum": most},
     )
 
 
@@ -187,6 +199,21 @@ class AuditQuery(SiteSchema):
     # "from" is a word of the language.
     locals()["from"] = _bound("Only what was planned for this minute or later.")
     to = _bound("Only what was planned before this; a minute that is begun counts whole.")
+
+
+class ActivityQuery(SiteSchema):
+    """``GET /activity``"""
+
+    minutes = _number("How many minutes, the one that goes on included.", 60, 1440)
+
+
+class TimelineQuery(SiteSchema):
+    """``GET /messages/timeline``"""
+
+    # "from" is a word of the language.
+    locals()["from"] = _bound("Where it begins, by default now.")
+    to = _bound("Where it ends, by default an hour after it begins.")
+    buckets = _number("Into how many stretches of the same length it is cut.", 60, 500)
 
 
 class DeliveriesQuery(PageQuery):
