@@ -241,12 +241,24 @@ DESCRIPTIONS = {
     ("DELETE", "/messages/bulk"): "The filters may stand in the query or in a JSON body. Try `dryRun=true` first.",
     ("POST", "/messages/bulk"): "The same as `DELETE /messages/bulk`, for clients and proxies that block `DELETE`.",
     ("POST", "/messages/{id}/run"): "It is due now instead of at its instant.",
-    ("GET", "/dead-letters"): "The latest first; with `prefix` in order of their ids.",
+    ("GET", "/dead-letters"): (
+        "The latest first; with `prefix` in order of their ids. With `destination` a page may have fewer than `limit` "
+        "and a `nextCursor` all the same."
+    ),
     ("POST", "/dead-letters/{id}/replay"): (
         "It leaves the list and is scheduled again, at once or when the body says. Answered 409 while a live message "
         "has its id. An execution of a job is always made again at once."
     ),
-    ("POST", "/dead-letters/replay"): "It takes `prefix`, `reason` or `all=true`.",
+    ("GET", "/dead-letters/groups"): (
+        "The largest group first. The newest 20,000 letters are looked at. A message whose id is `groups` is read by "
+        "`GET /dead-letters?prefix=groups`."
+    ),
+    ("POST", "/dead-letters/replay"): (
+        "It takes `prefix`, `reason` and `destination`, or `all=true`. With `limit` it acts on so many at most, "
+        "of those after `cursor`, and says where to go on; it may have acted on none and go on all the same. "
+        "What cannot be scheduled again stays."
+    ),
+    ("POST", "/dead-letters/discard"): "It takes what `POST /dead-letters/replay` takes.",
     ("GET", "/deliveries"): "Newest first. The log is bounded by `DELIVERY_LOG_SIZE`.",
     ("GET", "/health"): "503 when the store or the engine is down. Answers within a second.",
     ("GET", "/health/detailed"): (
@@ -512,7 +524,11 @@ REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "/messages/bulk"): {"Look first": {"prefix": "order-1042_", "dryRun": True}},
     ("DELETE", "/messages/bulk"): {"Look first": {"prefix": "order-1042_", "dryRun": True}},
-    ("POST", "/dead-letters/replay"): {"By prefix": {"prefix": "order-1042_"}},
+    ("POST", "/dead-letters/replay"): {
+        "By prefix": {"prefix": "order-1042_"},
+        "What one destination refused, in steps": {"destination": "https://example.com", "limit": 100},
+    },
+    ("POST", "/dead-letters/discard"): {"What came too late": {"reason": "missed_window"}},
     ("POST", "/dead-letters/{id}/replay"): {"In a minute": {"delay": "1m"}},
     ("POST", "/inbox/{any}"): {"Anything": {"hello": "world"}},
 }
@@ -621,6 +637,20 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
     ("GET", "/dead-letters/{id}", 200): _DEAD,
     ("POST", "/dead-letters/{id}/replay", 202): _SCHEDULED,
     ("POST", "/dead-letters/replay", 200): {"replayed": 1, "messageIds": [MESSAGE["id"]]},
+    ("POST", "/dead-letters/discard", 200): {"discarded": 1, "messageIds": [MESSAGE["id"]]},
+    ("GET", "/dead-letters/groups", 200): {
+        "groups": [
+            {
+                "reason": "retries_exhausted",
+                "destination": "https://example.com:443",
+                "count": 12,
+                "oldest": "2030-04-14T22:10:40.020+00:00",
+                "newest": "2030-04-15T02:55:02.118+00:00",
+            }
+        ],
+        "total": 12,
+        "truncated": False,
+    },
     ("DELETE", "/dead-letters/{id}", 200): {"status": "deleted", "messageId": MESSAGE["id"]},
     ("GET", "/deliveries", 200): {
         "deliveries": [

@@ -193,7 +193,7 @@ PORTUGUESE = {
         "Informe um prefixo (prefix), o que o id contém (contains), ou ambos."
     ),
     'There is no dead letter with the id "{id}".': 'Não há mensagem morta com o id "{id}".',
-    "Give a prefix, a reason, or all=true.": "Informe prefix, reason ou all=true.",
+    "Give a prefix, a reason, a destination, or all=true.": "Informe prefix, reason, destination ou all=true.",
     "is no message, so it can be read and deleted, but not sent": (
         "não é uma mensagem: pode ser lida e removida, mas não enviada"
     ),

@@ -92,6 +92,27 @@ class DeadLetter:
     dead_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadGroup:
+    """Dead letters with one reason that were to go to one destination; ``None`` where that cannot be told: a record
+    nobody can parse, a run of a bot, a webhook that is gone."""
+
+    reason: DeadReason
+    destination: Destination | None
+    count: int
+    oldest: datetime
+    newest: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadGroups:
+    """Dead letters in groups. ``total`` counts all there are; without ``complete`` only the newest are in groups."""
+
+    groups: Sequence[DeadGroup]
+    total: int
+    complete: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Delivery:
     """One line of the delivery log: an attempt that has ended. Instants in UTC; ``lateness_ms`` is against ``due_at``.
@@ -367,9 +388,16 @@ class Store(Protocol):
     # -- dead letters and the delivery log
 
     async def dead_letters(
-        self, limit: int, cursor: str | None, prefix: str = "", reason: DeadReason | None = None
+        self,
+        limit: int,
+        cursor: str | None,
+        prefix: str = "",
+        reason: DeadReason | None = None,
+        destination: Destination | None = None,
     ) -> Page[DeadLetter]:
         """Return dead letters, the latest first; with ``prefix`` those of messages only, in order of their ids.
+
+        With ``destination`` it may return fewer than ``limit`` with a cursor when it has looked at many.
 
         :raises InvalidInput: the cursor is none of ours
         """
@@ -384,6 +412,14 @@ class Store(Protocol):
 
         ``None`` when the letter is gone or was replaced by a newer one; ``EXISTS`` when a live message has the id.
         """
+        ...
+
+    async def dead_groups(self) -> DeadGroups:
+        """Return dead letters by reason and destination, in no order."""
+        ...
+
+    async def discard_letters(self, letters: Sequence[DeadLetter]) -> Sequence[bool]:
+        """Delete letters; ``False`` where one is gone already, or was replaced by a newer one."""
         ...
 
     async def discard(self, message_id: MessageId) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from aioscheduler.api.schemas.base import CheckedFlag, CheckedInteger, CheckedString, Site, SiteSchema
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import MAX_ID_LENGTH
+from aioscheduler.domain.target import MAX_URL_LENGTH, Destination, check_url
 from aioscheduler.errors import InvalidInput, Sentence
 
 MAX_LIMIT = 1000
@@ -28,8 +29,15 @@ def check_limit(value: Any, name: str, site: Site) -> int:
 
 
 def _check_number(value: Any, name: str, most: int) -> int:
-    if _NUMBER.fullmatch(value) and 1 <= int(value) <= most:
-        return int(value)
+    """Return a number from a query, or JSON's own from a body, where 3.0 is a whole one."""
+    if isinstance(value, str):
+        number = int(value) if isinstance(value, Word) and _NUMBER.fullmatch(value) else 0
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        number = int(value)
+    else:
+        number = 0
+    if 1 <= number <= most:
+        return number
     raise InvalidInput.of(name, Sentence("must be a whole number from {min} to {max}", min=1, max=most))
 
 
@@ -57,8 +65,15 @@ def check_filter(value: Any, name: str, site: Site) -> str:
     return value
 
 
+def check_destination(value: Any, name: str, site: Site) -> Destination | None:
+    """Return where a URL leads; an empty text asks for all."""
+    return None if value == "" else check_url(value, name)
+
+
 def check_cursor(value: Any, name: str, site: Site) -> str | None:
     """Return the text of a cursor; only the store can read it."""
+    if not isinstance(value, str):
+        raise InvalidInput.of(name, Sentence("must be a string"))
     if len(value) > MAX_CURSOR_LENGTH:
         raise InvalidInput.of(name, Sentence("must have at most {max} characters", max=MAX_CURSOR_LENGTH))
     return value or None
@@ -129,6 +144,18 @@ def _reason() -> CheckedString:
     )
 
 
+def _destination() -> CheckedString:
+    return CheckedString(
+        check_destination,
+        load_default=None,
+        metadata={
+            "description": "Only those that go to the scheme, host and port of this URL.",
+            "format": "uri",
+            "maxLength": MAX_URL_LENGTH,
+        },
+    )
+
+
 class UpsertQuery(SiteSchema):
     """``POST /messages``"""
 
@@ -168,14 +195,28 @@ class DeadLettersQuery(PageQuery):
 
     prefix = _filter("How the id begins, matched literally.")
     reason = _reason()
+    destination = _destination()
 
 
-class ReplayAllQuery(SiteSchema):
-    """``POST /dead-letters/replay``"""
+class DeadGroupsQuery(SiteSchema):
+    """``GET /dead-letters/groups``"""
+
+    limit = _number("How many groups at most.", 100, MAX_LIMIT)
+
+
+class LettersQuery(SiteSchema):
+    """``POST /dead-letters/replay`` and ``/dead-letters/discard``, in the query and in the body."""
 
     prefix = _filter("How the id begins, matched literally.")
     reason = _reason()
-    all = CheckedFlag(check_flag, load_default=False, metadata={"description": "Replay every dead letter there is."})
+    destination = _destination()
+    all = CheckedFlag(check_flag, load_default=False, metadata={"description": "Every dead letter there is."})
+    limit = CheckedInteger(
+        check_limit,
+        load_default=None,
+        metadata={"description": "How many at most; without it all.", "minimum": 1, "maximum": MAX_LIMIT},
+    )
+    cursor = _cursor()
 
 
 def check_bound(value: Any, name: str, site: Site) -> str:
