@@ -260,6 +260,18 @@ DESCRIPTIONS = {
     ),
     ("POST", "/dead-letters/discard"): "It takes what `POST /dead-letters/replay` takes.",
     ("GET", "/deliveries"): "Newest first. The log is bounded by `DELIVERY_LOG_SIZE`.",
+    ("GET", "/events"): (
+        "Server-sent events. `delivery`: an attempt has ended, a row as in `GET /deliveries`, with its `id`. "
+        "`message`: its `id` and a `change`, `scheduled` (or replaced), `delivered`, `dead` or `deleted`. `job`: its "
+        "`id` and `changed` or `deleted`. `overview`: at once, and each second in which a number is another one; "
+        "`retrying` is an estimate beyond 1,000.\n\n"
+        "They tell of the whole deployment, and are hints: who must not miss anything asks the other routes. "
+        "`missed` tells how many events passed the client by, because it reads slowly or there were too many; "
+        "one that does not read for 30 s is cut off. With `Last-Event-ID`, the id of the last delivery it saw, a "
+        "client that comes back first gets those it missed, 1,000 at most, as far as the log has them. `message` and "
+        "`job` need a store that sends keyspace notifications.\n\n"
+        "429 when `EVENT_CLIENTS` follow already. The stream ends when the service stops."
+    ),
     ("GET", "/health"): "503 when the store or the engine is down. Answers within a second.",
     ("GET", "/health/detailed"): (
         "`database` is the store's durable data, `redis` the connection that brings its notifications, "
@@ -838,6 +850,25 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
     ("DELETE", "/inbox", 200): {"status": "deleted", "deleted": 1},
     ("POST", "/inbox/{any}", 200): {"status": "received"},
 }
+
+#: The beginning of what ``GET /events`` tells.
+EVENTS = """\
+retry: 2000
+
+event: overview
+data: {"at":"2030-04-15T02:50:00.250+00:00","pending":12,"delivering":1,"retrying":0,"dead":3,\
+"oldestOverdueSeconds":0.0,"nextDue":{"messageId":"order-1042_24h","at":"2030-04-15T02:51:00+00:00"},"nextJob":null}
+
+event: message
+data: {"id":"order-1042_24h","change":"delivered"}
+
+event: job
+data: {"id":"0198a3c4-5e6f-7a1b-8c2d-3e4f5a6b7c8d","change":"changed"}
+
+event: missed
+data: {"count":17}
+
+"""
 
 #: The beginning of what ``GET /metrics`` tells Prometheus.
 PROMETHEUS = """\

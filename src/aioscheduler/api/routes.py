@@ -21,6 +21,7 @@ from aioscheduler.api import (
     dead_letters,
     deliveries,
     docs_pages,
+    events,
     executions,
     inbox,
     jobs,
@@ -36,7 +37,7 @@ from aioscheduler.api.schemas import messages as shapes
 from aioscheduler.api.schemas import ops as ops_shapes
 from aioscheduler.api.schemas import query as queries
 
-JsonHandler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+JsonHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +279,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=queries.DeliveriesQuery,
         responses={200: shapes.DeliveriesSchema},
         errors=(422,),
+    ),
+    Route(
+        method="GET",
+        path="/events",
+        handler=events.follow,
+        summary="Follow what happens",
+        tag="operations",
+        access=Access.ACCOUNT,
+        query=queries.EventsQuery,
+        responses={200: None},
+        errors=(400, 403),
+        invalid_status=400,
     ),
     _account_route(
         "POST",

@@ -58,6 +58,23 @@ class Archive(Letters):
         items = [decode_delivery(line, _fields(values)) for line, values in rows]
         return Page(items=items, next_cursor=cursor_of(items[-1].id) if len(items) == limit else None)
 
+    async def newest_delivery(self) -> str:
+        rows = await self._command("XREVRANGE", keys.DELIVERIES, "+", "-", "COUNT", 1)
+        return str(rows[0][0].decode()) if rows else "0-0"
+
+    async def deliveries_since(self, since: str, until: str | None, limit: int) -> tuple[Sequence[Delivery], int]:
+        rows = await self._command("XREVRANGE", keys.DELIVERIES, until or "+", f"({since}", "COUNT", limit)
+        found = [decode_delivery(line, _fields(values)) for line, values in reversed(rows)]
+        if len(rows) < limit:
+            return found, 0
+        earlier = await self._together(
+            *(
+                ("ZLEXCOUNT", keys.DELIVERIES_INDEX, b"(" + head + _place(since), b"(" + head + _place(found[0].id))
+                for head in (f"s\0{kind.value}\0".encode() for kind in OutcomeKind)
+            )
+        )
+        return found, sum(earlier)
+
     async def _lines(self, places: Sequence[bytes]) -> list[Delivery | None]:
         if not places:
             return []
@@ -68,6 +85,12 @@ class Archive(Letters):
             pipe.execute_command("XRANGE", keys.DELIVERIES, line, line)
         answers = await self._call(pipe.execute())
         return [decode_delivery(rows[0][0], _fields(rows[0][1])) if rows else None for rows in answers]
+
+
+def _place(line: str) -> bytes:
+    """Return how a line of the log stands in its index, as ``lua/shared/log.lua`` writes it."""
+    ms, _, number = line.partition("-")
+    return f"{ms}-{int(number):06d}".encode()
 
 
 def _fields(values: Any) -> dict[bytes, bytes]:

@@ -295,6 +295,19 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """How messages stand, and what comes next: the first message and the first job that are due later than now.
+
+    ``retrying`` is an estimate where very many were attempted before, or were written by others.
+    """
+
+    counts: Counts
+    retrying: int
+    next_message: tuple[MessageId, datetime] | None
+    next_job: tuple[str, datetime] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
     """How much falls due when: before the first of some instants, between each two, and from the last on.
 
@@ -315,6 +328,13 @@ class StoreReport:
     persistence: str
     used_memory_bytes: int
     risks: Sequence[str] = ()
+
+
+class ChangeListener(Protocol):
+    """Told of every record of a message, or of a job, that was written or has gone, by whomever; some may be missed."""
+
+    def message(self, message_id: MessageId, *, gone: bool) -> None: ...
+    def job(self, job_id: str, *, gone: bool) -> None: ...
 
 
 class ScheduleListener(Protocol):
@@ -375,6 +395,10 @@ class Store(Protocol):
 
     async def cancel_matching(self, prefix: str, contains: str) -> Sequence[MessageId]:
         """Delete all live messages that match and return their ids."""
+        ...
+
+    async def overview(self, now: datetime) -> Overview:
+        """Return how messages stand."""
         ...
 
     async def timeline(self, edges: Sequence[datetime]) -> Timeline:
@@ -442,6 +466,19 @@ class Store(Protocol):
 
         :raises InvalidInput: the cursor is none of ours
         """
+        ...
+
+    async def newest_delivery(self) -> str:
+        """Return the id of the log's newest line, or one before any."""
+        ...
+
+    async def deliveries_since(self, since: str, until: str | None, limit: int) -> tuple[Sequence[Delivery], int]:
+        """Return the newest lines of the log after the id ``since``, up to the id ``until``, oldest first; and how many
+        more there are before them."""
+        ...
+
+    async def dead_of(self, ids: Sequence[MessageId]) -> Sequence[bool]:
+        """Say which of the ids has a dead letter."""
         ...
 
     # -- the engine

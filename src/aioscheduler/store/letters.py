@@ -198,6 +198,9 @@ class Letters(Calls):
             return Scheduled.CREATED
         return Scheduled.EXISTS if code == 0 else None
 
+    async def dead_of(self, ids: Sequence[MessageId]) -> Sequence[bool]:
+        return [head != b"" for head in await self._run("letter_heads", [keys.DEAD], [1, *ids])]
+
     async def discard_letters(self, letters: Sequence[DeadLetter]) -> Sequence[bool]:
         found: list[bool] = []
         for start in range(0, len(letters), BATCH):

@@ -6,6 +6,7 @@ import re
 from enum import Enum
 from typing import Any, TypeVar
 
+from aioscheduler.api.feed import Kind
 from aioscheduler.api.schemas.base import CheckedFlag, CheckedInteger, CheckedString, Site, SiteSchema
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import MAX_ID_LENGTH
@@ -255,6 +256,26 @@ class TimelineQuery(SiteSchema):
     locals()["from"] = _bound("Where it begins, by default now.")
     to = _bound("Where it ends, by default an hour after it begins.")
     buckets = _number("Into how many stretches of the same length it is cut.", 60, 500)
+
+
+def check_kinds(value: Any, name: str, site: Site) -> frozenset[Kind]:
+    """Return kinds of events, from names with commas between; an empty text asks for all."""
+    chosen = [_choice(Kind, part.strip(), name) for part in value.split(",")]
+    return frozenset(kind for kind in chosen if kind is not None) or frozenset(Kind)
+
+
+class EventsQuery(SiteSchema):
+    """``GET /events``"""
+
+    kinds = CheckedString(
+        check_kinds,
+        load_default=None,
+        metadata={
+            "description": f"Which events, with commas between: {', '.join(kind.value for kind in Kind)}; else all.",
+            "pattern": "^[a-z]+(,[a-z]+)*$",
+            "examples": ["delivery,overview"],
+        },
+    )
 
 
 class DeliveriesQuery(PageQuery):
