@@ -78,15 +78,17 @@ async def test_a_dead_letter_is_mended_when_it_is_replayed(make_api: MakeApi) ->
         status, answer = await api.call("POST", "/dead-letters/x/replay", bad)
         assert status == 422
         assert field in answer.get("errors", {field: ""})
+    told: list[str] = []
+    api.context.store.on_scheduled = lambda message_id, due_ms, destination: told.append(destination)
     body = b'{"webhookUrl": "https://new.example/x", "payload": {"n": 12345678901234567890123}}'
     status, _ = await api.call("POST", "/dead-letters/x/replay", body)
     assert status == 202
     _, shown = await api.call("GET", "/messages/x")
     assert (shown["webhookUrl"], shown["method"], shown["headers"]) == ("https://new.example/x", "PUT", {"X-A": "b"})
+    assert told == ["https://new.example:443"]
     live = await api.context.store.get(MessageId("x"))
     assert live is not None
     assert live.message.payload == b'{"n": 12345678901234567890123}'
-    assert live.message.target.destination == "https://new.example:443"
     await api.bury("y", payload={"n": 1})
     assert (await api.call("POST", "/dead-letters/y/replay", {"payload": None}))[0] == 202
     _, shown = await api.call("GET", "/messages/y")
@@ -160,6 +162,7 @@ async def test_dead_letters_are_grouped_by_reason_and_destination(api: Api) -> N
     assert await ids("https://EXAMPLE.com") == sorted(["a1", "a2", execution_id])
     assert await ids("http://other.example:8080/anything&reason=gone") == ["b2"]
     assert await ids("http://other.example:8080&prefix=b&limit=1") == ["b1"]
+    assert await ids("http://other.example:8080&prefix=b&reason=gone") == ["b2"]
     assert await ids("http://other.example") == []
     assert len(await ids("")) == 6
     assert (await api.call("GET", "/dead-letters?destination=example.com"))[0] == 422
