@@ -188,7 +188,7 @@ class Leases(Outside):
 
     async def _settle_batch(self, items: list[tuple[Settlement, tuple[Any, ...]]]) -> Sequence[Settled]:
         late = self._late.take()
-        args: list[Any] = [self._log_size, late.text]
+        args: list[Any] = [self._log_size, late.text, late.place]
         records = []
         removing = []
         for settlement, its_args in items:
@@ -290,8 +290,8 @@ def attempt_line(
     scheduled_for: datetime,
     execution_id: str | None = None,
 ) -> tuple[bytes, str, int, int]:
-    """Return an attempt's line of the delivery log, which counters of all deliveries it adds one to, how late it was and
-    how long it took, in µs."""
+    """Return an attempt's line of the delivery log, which counters of all deliveries it adds one to, how late it was
+    and how long it took, in µs."""
     late_us = lateness_us(claimed, outcome)
     lateness_ms = late_us / 1000
     line = encode_delivery(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import jwt
@@ -114,9 +115,15 @@ class Api:
         assert status in (200, 201), answer
         return answer
 
-    async def bury(self, message_id: str, reason: DeadReason = DeadReason.RETRIES_EXHAUSTED, **attempt: Any) -> None:
+    async def bury(
+        self,
+        message_id: str,
+        reason: DeadReason = DeadReason.RETRIES_EXHAUSTED,
+        attempt: Mapping[str, Any] = MappingProxyType({}),
+        **members: object,
+    ) -> None:
         """Make a dead letter of a new message."""
-        await self.schedule(message_id, scheduleTo="2020-01-01T00:00:00Z")
+        await self.schedule(message_id, scheduleTo="2020-01-01T00:00:00Z", **members)
         store, now = self.context.store, self.clock.now()
         (claimed,) = await store.claim([MessageId(message_id)], now)
         ended: dict[str, Any] = {
@@ -127,7 +134,7 @@ class Api:
             "response_code": 500,
             "error": "HTTP 500",
         }
-        outcome = Outcome(**ended | attempt)
+        outcome = Outcome(**ended | dict(attempt))
         await store.settle(Settlement(claimed=claimed, decision=Decision.BURY, outcome=outcome, reason=reason))
 
     async def job(self, **more: object) -> Any:

@@ -171,10 +171,23 @@ class MessageSchema(MessageBodySchema):
 
 
 class ReplaySchema(SiteSchema):
-    """The body of ``POST /dead-letters/{id}/replay``."""
+    """The body of ``POST /dead-letters/{id}/replay``: when, and of a message what and where to, if not as before."""
 
     scheduleTo = _schedule_to()
     delay = _delay()
+    payload = CheckedValue(
+        lambda value, name, site: value,
+        allow_none=True,
+        metadata={"description": "Any JSON value, in place of the message's payload."},
+    )
+    webhookUrl = CheckedString(
+        _check_url,
+        metadata={
+            "description": "An absolute http or https URL, in place of the message's.",
+            "format": "uri",
+            "maxLength": MAX_URL_LENGTH,
+        },
+    )
 
 
 class BatchSchema(Schema):
@@ -236,6 +249,9 @@ class MessageDetailsSchema(Schema):
     misfireGraceSeconds = fields.Float()
     nextRun = fields.DateTime(required=True)
     status = fields.String(required=True, metadata={"description": _STATUSES})
+    nextAttemptAt = fields.DateTime(
+        required=True, allow_none=True, metadata={"description": "`null` while an attempt is being made."}
+    )
     attempts = fields.Integer(required=True)
     lastError = fields.String(required=True, allow_none=True)
     version = fields.String(required=True)
@@ -270,6 +286,15 @@ class MessageSearchSchema(Schema):
     count = fields.Integer(required=True)
     messages = fields.List(fields.Nested(MessageDetailsSchema), required=True)
     nextCursor = fields.String(required=True, allow_none=True)
+
+
+class CountSchema(Schema):
+    """How many live messages match."""
+
+    count = fields.Integer(required=True)
+    exact = fields.Boolean(
+        required=True, metadata={"description": "`false`: only part of the ids was looked at; there may be more."}
+    )
 
 
 class DeletedSchema(Schema):
@@ -343,12 +368,55 @@ class LetterReplayedSchema(Schema):
     executionId = fields.String(metadata={"description": "The attempt that is made now."})
 
 
+_MORE = {"description": "With `limit`: where to go on; `null` when none is left."}
+
+
 class ReplayedSchema(Schema):
     """Dead letters that are scheduled again."""
 
     replayed = fields.Integer(required=True)
     messageIds = fields.List(fields.String(), required=True)
     executionIds = fields.List(fields.String(), metadata={"description": "Those of jobs, if there are any."})
+    failed = fields.Integer(metadata={"description": "With `limit`: how many could not be, and stay."})
+    nextCursor = fields.String(allow_none=True, metadata=_MORE)
+
+
+class DiscardedSchema(Schema):
+    """Dead letters that are deleted."""
+
+    discarded = fields.Integer(required=True)
+    messageIds = fields.List(fields.String(), required=True)
+    executionIds = fields.List(fields.String(), metadata={"description": "Those of jobs, if there are any."})
+    failed = fields.Integer(metadata={"description": "With `limit`: how many were gone already."})
+    nextCursor = fields.String(allow_none=True, metadata=_MORE)
+
+
+class DeadGroupSchema(Schema):
+    """Dead letters with one reason that were to go to one destination."""
+
+    reason = fields.String(required=True, metadata={"enum": [reason.value for reason in DeadReason]})
+    destination = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "Scheme, host and port; `null` where there is none to tell: a record nobody can parse, a "
+            "bot's run, a webhook that is gone."
+        },
+    )
+    count = fields.Integer(required=True)
+    oldest = fields.DateTime(required=True)
+    newest = fields.DateTime(required=True)
+
+
+class DeadGroupsSchema(Schema):
+    """``GET /dead-letters/groups``, the largest first."""
+
+    groups = fields.List(fields.Nested(DeadGroupSchema), required=True)
+    total = fields.Integer(required=True, metadata={"description": "All dead letters there are."})
+    truncated = fields.Boolean(
+        required=True,
+        metadata={"description": "There are more groups, or only the newest letters were looked at."},
+    )
 
 
 class TimingsSchema(Schema):

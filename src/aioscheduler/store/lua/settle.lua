@@ -4,16 +4,17 @@
 -- KEYS[8] stream deliveries  KEYS[9] zset deliveries index                     KEYS[10] hash audit
 -- KEYS[11] zset audit minutes                           KEYS[12] string lateness of this minute
 -- KEYS[13] zset, KEYS[14] string: of its destinations    KEYS[15..17] the same three of this hour
--- KEYS[18..] string record, one a lease
+-- KEYS[18] string activity of this day                 KEYS[19..] string record, one a lease
 -- ARGV[1] length of the log  ARGV[2] lateness of what was settled before, a line a destination, or ""
--- ARGV[3..] thirteen a lease: id, lease, decision ("done", "retry", "bury"), record,
+-- ARGV[3] twice the minute of this day
+-- ARGV[4..] thirteen a lease: id, lease, decision ("done", "retry", "bury"), record,
 --   due time in ms (retry), state (retry; "" for none), dead letter (bury), log line ("" for none), its status,
 --   counters that grow by one as "name,name,", lateness and duration in µs, when it was planned for in ms;
 --   a leading "-" in the lease means: sent before, outcome unknown
 -- returns a code a lease: 1 applied, 0 the lease was lost, 2 an outsider changed the record meanwhile,
 --   3 applied, but an outsider had deleted the record
--- include account, lateness, letters, log
-local codes, counts, tally, logged = {}, {}, {}, 0
+-- include account, activity, lateness, letters, log
+local codes, counts, tally, logged, failed = {}, {}, {}, 0, 0
 local FIELDS = 13
 
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
@@ -21,16 +22,16 @@ local function count(name, n) counts[name] = (counts[name] or 0) + n end
 -- A full server refuses what adds, not what removes: asked first, it refuses all of it.
 redis.call('HINCRBY', KEYS[5], 'delivered', 0)
 -- Calls, not what they do, are what a batch costs: as many leases as possible share one.
-local many = (#ARGV - 2) / FIELDS
+local many = (#ARGV - 3) / FIELDS
 local ids = {}
-for i = 1, many do ids[i] = ARGV[FIELDS * i - FIELDS + 3] end
+for i = 1, many do ids[i] = ARGV[FIELDS * i - FIELDS + 4] end
 local leases = many > 0 and redis.call('HMGET', KEYS[2], unpack(ids)) or {}
-local records = many > 0 and redis.call('MGET', unpack(KEYS, 18, 17 + many)) or {}
+local records = many > 0 and redis.call('MGET', unpack(KEYS, 19, 18 + many)) or {}
 local ended, over, stateless, due_again, states = {}, {}, {}, {}, {}
 for i = 1, many do
-  local a = FIELDS * i - FIELDS + 3
+  local a = FIELDS * i - FIELDS + 4
   local id, lease, decision, leased = ids[i], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
-  local key = KEYS[17 + i]
+  local key = KEYS[18 + i]
   local again = string.byte(lease) == 45
   if again then lease = string.sub(lease, 2) end
   local code = 0
@@ -78,6 +79,7 @@ for i = 1, many do
   if ARGV[a + 7] ~= '' and (code ~= 0 or not again) then
     write_line(KEYS[8], 'm', id, ARGV[a + 8], ARGV[a + 7])
     logged = logged + 1
+    if ARGV[a + 8] ~= 'success' then failed = failed + 1 end
     tally[ARGV[a + 9]] = (tally[ARGV[a + 9]] or 0) + 1
     count('lateness_us:sum', ARGV[a + 10])
     count('duration_us:sum', ARGV[a + 11])
@@ -98,5 +100,6 @@ for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[5], name, string.form
 write_account(KEYS[10], KEYS[11])
 write_lateness(ARGV[2], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17])
 index_lines(KEYS[9])
+write_activity(KEYS[18], ARGV[3], logged, failed)
 trim_log(KEYS[8], KEYS[9], ARGV[1], logged)
 return codes
