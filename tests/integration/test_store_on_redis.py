@@ -135,8 +135,16 @@ async def test_many_large_messages_due_at_once_are_claimed(store: RedisStore) ->
     payload = b'"' + b"x" * 1_000_000 + b'"'
     names = [f"m{i:03}" for i in range(100)]
     await asyncio.gather(*(schedule(store, name, payload=payload) for name in names))
-    claimed = await store.claim([MessageId(name) for name in names], START)
-    assert len(claimed) == 100
+    again: list[MessageId] = []
+    store.on_scheduled = lambda message_id, *_: again.append(message_id)
+    ids = [MessageId(name) for name in names]
+    for _ in range(7):
+        # No answer is larger than the server can give in time; what had no room is told to be due.
+        claimed = await store.claim(ids, START)
+        assert len(claimed) == min(16, len(ids))
+        assert [each.message.id for each in claimed] + again == ids
+        ids, again[:] = list(again), []
+    assert not ids
 
 
 async def test_the_report_names_what_the_store_can_lose(redis_server: RedisServer, store: RedisStore) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -29,8 +28,8 @@ from aioscheduler.store.scripts import SettleCode
 
 #: A lease outlives the longest attempt, 300 s, by a minute: for the settle, and for clocks that differ.
 LEASE: Final = timedelta(seconds=360)
-#: So many records are read ahead before others get a turn of the loop.
-_READ_AHEAD_TURN: Final = 25
+#: So many records are read at once: large ones would come too late, and many hold up whatever else is due.
+_RECORDS: Final = 32
 #: How long a heartbeat counts.
 HEARTBEAT_MS: Final = 2000
 
@@ -59,21 +58,20 @@ class Leases(Outside):
         self._reconcile_at = float("-inf")
 
     async def destinations(self, ids: Sequence[MessageId]) -> Sequence[Destination | None]:
-        records = await self._command(
-            "MGET",
-            *(keys.record(message_id) for message_id in ids),
-        )
-        return [_destination(record) for record in records]
+        return [_destination(record) async for _, record in self._records(ids)]
 
     async def look_ahead(self, ids: Sequence[MessageId]) -> Sequence[Destination | None]:
-        records = await self._command("MGET", *(keys.record(message_id) for message_id in ids))
         found: list[Destination | None] = []
-        for number, (message_id, record) in enumerate(zip(ids, records, strict=True), 1):
+        async for message_id, record in self._records(ids):
             message = self._ahead.read(message_id, record)
             found.append(_destination(record) if message is None else message.target.destination)
-            if number % _READ_AHEAD_TURN == 0:
-                await asyncio.sleep(0)
         return found
+
+    async def _records(self, ids: Sequence[MessageId]) -> AsyncIterator[tuple[MessageId, bytes | None]]:
+        for start in range(0, len(ids), _RECORDS):
+            chunk = ids[start : start + _RECORDS]
+            for pair in zip(chunk, await self._command("MGET", *map(keys.record, chunk)), strict=True):
+                yield pair
 
     async def claim(self, ids: Sequence[MessageId], now: datetime, ahead: timedelta = timedelta()) -> Sequence[Claimed]:
         now_ms = int(now.timestamp() * 1000)
@@ -108,11 +106,11 @@ class Leases(Outside):
                 leased.asked_at = asked_at
                 self._held.add((message_id, leased.lease))
                 claimed.append(leased)
-        if early:
+        if early and self._steered is not None:
             self._note_ahead(now_ms, int(rows[0]) // 1000)
-            for message_id, due_ms in early:
-                if self.on_scheduled is not None:
-                    self.on_scheduled(message_id, due_ms, UNKNOWN)
+        for message_id, due_ms in early:
+            if self.on_scheduled is not None:
+                self.on_scheduled(message_id, due_ms, UNKNOWN)
         if changed:
             try:
                 self._tell_found(await self._adopt(changed))

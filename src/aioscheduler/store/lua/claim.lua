@@ -6,7 +6,8 @@
 -- ARGV[4] heartbeat, ms  ARGV[5] "1": nothing is due before it is by the server's clock, either
 -- ARGV[6] how much earlier than due may be leased, ms         ARGV[7..] ids
 -- returns the server's time in µs, or "", then five values a leased message: its place among the ids, lease, due time,
---   state or "", record; one for which it is too early by the server's clock has no lease and no record.
+--   state or "", record; one for which it is too early by the server's clock, or for which the answer has no room, has no
+--   lease and no record.
 -- Before and after, a live message is in exactly one of due and leased.
 -- include account, now
 local now, _, clock = what_is_due(ARGV[1], ARGV[5])
@@ -19,10 +20,13 @@ local last = #ARGV
 local dues = redis.call('ZMSCORE', KEYS[1], unpack(ARGV, 7, last))
 local records = redis.call('MGET', unpack(KEYS, 9, last + 2))
 local states = redis.call('HMGET', KEYS[3], unpack(ARGV, 7, last))
-local taken, leases, gone = {}, {}, {}
+local taken, leases, gone, bytes = {}, {}, {}, 0
 for i = 7, last do
   local id, due, record = ARGV[i], dues[i - 6], records[i - 6]
-  if due and not taken[id] and tonumber(due) <= now + ahead then
+  local size = record and #record or 0
+  -- An answer that is too large comes too late; what is left for the next has a row as if it was too early.
+  if due and not taken[id] and tonumber(due) <= now + ahead and (bytes == 0 or bytes + size <= 16777216) then
+    bytes = bytes + size
     taken[id] = true
     taken[#taken + 1] = id
     local state = states[i - 6] or ''
