@@ -102,10 +102,11 @@ def build_app(
     )
     bot_timeout = timedelta(seconds=settings.bot_timeout_seconds)
     circuits = Circuits(settings.circuit_failures, settings.circuit_probe_seconds, settings.circuit_drain_per_second)
+    notifications = Notifications(redis, _database(redis), store.echoes)
     engine = Engine(
         store=store,
         clock=clock,
-        hints=Notifications(redis, _database(redis), store.echoes),
+        hints=notifications,
         dispatcher=Dispatcher(
             store=store,
             clock=clock,
@@ -150,6 +151,7 @@ def build_app(
         punctuality_target_ms=settings.punctuality_target_ms,
         version=__version__,
         worker=worker,
+        event_clients=settings.event_clients,
     )
     context = Context(
         config=config,
@@ -161,6 +163,12 @@ def build_app(
         guard=guard,
         started_at=clock.monotonic(),
     )
+
+    context.feed.source = notifications
+
+    async def ending(_: web.Application) -> None:
+        # Before the server waits for its clients: a stream has no end of its own.
+        context.feed.close()
 
     async def verifying(_: web.Application) -> AsyncIterator[None]:
         yield
@@ -182,6 +190,7 @@ def build_app(
     app[CONTEXT] = context
     app[OPENAPI] = orjson.dumps(document())
     add_routes(app, with_dashboard=settings.dashboard)
+    app.on_shutdown.append(ending)
     app.cleanup_ctx.append(verifying)
     app.cleanup_ctx.append(running)
     return app

@@ -78,9 +78,9 @@ async def contents(redis: Redis) -> dict[bytes, Any]:
     """Return everything that is stored, but for counters, the account, the delivery log and what expires."""
     found: dict[bytes, Any] = {}
     client: Any = redis
-    apart = (keys.COUNTERS, keys.AUDIT, keys.EXECUTIONS_AUDIT, keys.DELIVERIES, keys.LATENESS, keys.heartbeat(""))
+    apart = (keys.COUNTERS, keys.AUDIT, keys.EXECUTIONS_AUDIT, keys.DELIVERIES, keys.LATENESS, keys.ACTIVITY)
     for key in sorted(await client.keys("*")):
-        if key.startswith(apart):
+        if key.startswith((*apart, keys.heartbeat(""))):
             continue
         match (await client.type(key)).decode():
             case "string":

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from aioscheduler.api.auth import Credentials, TokenVerifier
+from aioscheduler.api.feed import Feed
 from aioscheduler.api.health import StoreProbe
 from aioscheduler.api.intake import Intake
 from aioscheduler.api.received import Inbox
@@ -50,6 +51,7 @@ class ApiConfig:
     punctuality_target_ms: int = 0
     version: str = "0"
     worker: int | None = None
+    event_clients: int = 100
 
 
 class EngineView(Protocol):
@@ -128,6 +130,7 @@ class Context:
     webhook_schema: WebhookSchema = field(init=False)
     webhook_update_schema: WebhookUpdateSchema = field(init=False)
     probe: StoreProbe = field(init=False)
+    feed: Feed = field(init=False)
 
     def __post_init__(self) -> None:
         config = self.config
@@ -142,6 +145,7 @@ class Context:
         site = Site(zone=config.zone, check_url=self.guard.check_url)
         self.webhook_schema, self.webhook_update_schema = WebhookSchema(site), WebhookUpdateSchema(site)
         self.probe = StoreProbe(self.store, self.jobs)
+        self.feed = Feed(self.store, self.clock, config.zone, config.event_clients)
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("CONTEXT", Context)

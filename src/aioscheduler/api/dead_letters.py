@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -17,7 +17,7 @@ from aioscheduler.api.intake import fire_at
 from aioscheduler.api.messages import as_given, check_written, load_query, path_id, query_and_body, scheduled
 from aioscheduler.api.recurring import retry
 from aioscheduler.api.respond import answer, language
-from aioscheduler.api.schemas.query import MAX_LIMIT, DeadLettersQuery, ReplayAllQuery
+from aioscheduler.api.schemas.query import MAX_LIMIT, DeadGroupsQuery, DeadLettersQuery, LettersQuery
 from aioscheduler.domain.execution import Execution
 from aioscheduler.domain.instant import with_offset
 from aioscheduler.domain.message import Message, MessageId
@@ -26,14 +26,16 @@ from aioscheduler.errors import FilterRequired, InvalidInput, MessageNotFound, S
 from aioscheduler.store.base import DeadLetter, Scheduled
 from aioscheduler.store.recurring import Retried
 
-QUERY, REPLAY_ALL = DeadLettersQuery(), ReplayAllQuery()
+QUERY, GROUPS, MATCHING = DeadLettersQuery(), DeadGroupsQuery(), LettersQuery()
 
 
 async def page(request: web.Request) -> web.Response:
     """``GET /dead-letters``"""
     context = request.app[CONTEXT]
     query = load_query(QUERY, request)
-    found = await context.store.dead_letters(query["limit"], query["cursor"], query["prefix"], query["reason"])
+    found = await context.store.dead_letters(
+        query["limit"], query["cursor"], query["prefix"], query["reason"], query["destination"]
+    )
     return answer(
         {
             "deadLetters": [_shown(letter, context.config.zone) for letter in found.items],
@@ -77,26 +79,72 @@ async def replay(request: web.Request) -> web.Response:
     return answer(scheduled(message, context.config.zone, language(request)), 202)
 
 
+async def groups(request: web.Request) -> web.Response:
+    """``GET /dead-letters/groups``"""
+    context = request.app[CONTEXT]
+    limit, zone = load_query(GROUPS, request)["limit"], context.config.zone
+    found = await context.store.dead_groups()
+    largest = sorted(found.groups, key=lambda group: (-group.count, group.reason.value, group.destination or ""))
+    return answer(
+        {
+            "groups": [
+                {
+                    "reason": group.reason.value,
+                    "destination": group.destination,
+                    "count": group.count,
+                    "oldest": with_offset(group.oldest, zone),
+                    "newest": with_offset(group.newest, zone),
+                }
+                for group in largest[:limit]
+            ],
+            "total": found.total,
+            "truncated": not found.complete or len(largest) > limit,
+        }
+    )
+
+
 async def replay_matching(request: web.Request) -> web.Response:
     """``POST /dead-letters/replay``: those that cannot be scheduled again, for whatever reason, stay."""
     context = request.app[CONTEXT]
-    query, body = await query_and_body(REPLAY_ALL, request, context)
-    prefix, reason = query["prefix"] or body["prefix"], query["reason"] or body["reason"]
-    if not prefix and reason is None and not (query["all"] or body["all"]):
-        raise FilterRequired(Sentence("Give a prefix, a reason, or all=true."))
+
+    async def replayed(letters: Sequence[DeadLetter]) -> Sequence[bool]:
+        return await asyncio.gather(*(_replay_if_possible(context, letter) for letter in letters))
+
+    return await _matching(request, "replayed", replayed)
+
+
+async def discard_matching(request: web.Request) -> web.Response:
+    """``POST /dead-letters/discard``"""
+    return await _matching(request, "discarded", request.app[CONTEXT].store.discard_letters)
+
+
+async def _matching(
+    request: web.Request, word: str, act: Callable[[Sequence[DeadLetter]], Awaitable[Sequence[bool]]]
+) -> web.Response:
+    """Act on the letters that match: on all of them, or on one page where a limit is given."""
+    context = request.app[CONTEXT]
+    query, body = await query_and_body(MATCHING, request, context)
+    prefix, reason, destination, limit, cursor = (
+        query[name] or body[name] for name in ("prefix", "reason", "destination", "limit", "cursor")
+    )
+    if not prefix and reason is None and destination is None and not (query["all"] or body["all"]):
+        raise FilterRequired(Sentence("Give a prefix, a reason, a destination, or all=true."))
     messages: list[str] = []
     executions: list[str] = []
-    cursor: str | None = None
+    failed = 0
     while True:
-        found = await context.store.dead_letters(MAX_LIMIT, cursor, prefix, reason)
-        outcomes = await asyncio.gather(*(_replay_if_possible(context, letter) for letter in found.items))
-        for letter, done in zip(found.items, outcomes, strict=True):
+        found = await context.store.dead_letters(limit or MAX_LIMIT, cursor, prefix, reason, destination)
+        for letter, done in zip(found.items, await act(found.items), strict=True):
             if done:
                 (messages if letter.execution is None else executions).append(letter.id)
+            else:
+                failed += 1
         cursor = found.next_cursor
-        if cursor is None:
-            told: dict[str, Any] = {"replayed": len(messages) + len(executions), "messageIds": messages}
-            return answer(told | ({"executionIds": executions} if executions else {}))
+        if cursor is None or limit is not None:
+            told: dict[str, Any] = {word: len(messages) + len(executions), "messageIds": messages}
+            if executions:
+                told["executionIds"] = executions
+            return answer(told if limit is None else told | {"failed": failed, "nextCursor": cursor})
 
 
 async def _replay_if_possible(context: Context, letter: DeadLetter) -> bool:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, tzinfo
-from typing import Any
-
 from aiohttp import web
 
 from aioscheduler.api.context import CONTEXT
-from aioscheduler.api.i18n import Language, word
 from aioscheduler.api.messages import load_query
 from aioscheduler.api.respond import answer, language
+from aioscheduler.api.rows import delivery_row
 from aioscheduler.api.schemas.query import DeliveriesQuery
-from aioscheduler.domain.instant import with_offset
 from aioscheduler.domain.message import MessageId
-from aioscheduler.store.base import Delivery
 
 QUERY = DeliveriesQuery()
 
@@ -30,33 +25,7 @@ async def page(request: web.Request) -> web.Response:
         return answer({"deliveries": [], "nextCursor": None})  # an attempt is one of either
     return answer(
         {
-            "deliveries": [_shown(delivery, zone, speech) for delivery in found.items],
+            "deliveries": [delivery_row(delivery, zone, speech) for delivery in found.items],
             "nextCursor": found.next_cursor,
         }
     )
-
-
-def _shown(delivery: Delivery, zone: tzinfo, speech: Language) -> dict[str, Any]:
-    def at(instant: datetime | None) -> str | None:
-        return None if instant is None else with_offset(instant, zone)
-
-    of: dict[str, Any] = {"messageId": delivery.message_id}
-    if delivery.job_id is not None:
-        of = {"jobId": delivery.job_id, "executionId": delivery.execution_id}
-    return {
-        "id": delivery.id,
-        **of,
-        "attempt": delivery.attempt,
-        "status": word(delivery.status.value, speech),
-        "scheduledFor": at(delivery.scheduled_for),
-        "dueAt": at(delivery.due_at),
-        "claimedAt": at(delivery.claimed_at),
-        "startedAt": at(delivery.started_at),
-        "sentAt": at(delivery.sent_at),
-        "answeredAt": at(delivery.answered_at),
-        "finishedAt": at(delivery.finished_at),
-        "latenessMs": delivery.lateness_ms,
-        "durationMs": delivery.duration_ms,
-        "responseCode": delivery.response_code,
-        "error": delivery.error,
-    }

@@ -241,13 +241,37 @@ DESCRIPTIONS = {
     ("DELETE", "/messages/bulk"): "The filters may stand in the query or in a JSON body. Try `dryRun=true` first.",
     ("POST", "/messages/bulk"): "The same as `DELETE /messages/bulk`, for clients and proxies that block `DELETE`.",
     ("POST", "/messages/{id}/run"): "It is due now instead of at its instant.",
-    ("GET", "/dead-letters"): "The latest first; with `prefix` in order of their ids.",
+    ("GET", "/dead-letters"): (
+        "The latest first; with `prefix` in order of their ids. With `destination` a page may have fewer than `limit` "
+        "and a `nextCursor` all the same."
+    ),
     ("POST", "/dead-letters/{id}/replay"): (
         "It leaves the list and is scheduled again, at once or when the body says. Answered 409 while a live message "
         "has its id. An execution of a job is always made again at once."
     ),
-    ("POST", "/dead-letters/replay"): "It takes `prefix`, `reason` or `all=true`.",
+    ("GET", "/dead-letters/groups"): (
+        "The largest group first. The newest 20,000 letters are looked at. A message whose id is `groups` is read by "
+        "`GET /dead-letters?prefix=groups`."
+    ),
+    ("POST", "/dead-letters/replay"): (
+        "It takes `prefix`, `reason` and `destination`, or `all=true`. With `limit` it acts on so many at most, "
+        "of those after `cursor`, and says where to go on; it may have acted on none and go on all the same. "
+        "What cannot be scheduled again stays."
+    ),
+    ("POST", "/dead-letters/discard"): "It takes what `POST /dead-letters/replay` takes.",
     ("GET", "/deliveries"): "Newest first. The log is bounded by `DELIVERY_LOG_SIZE`.",
+    ("GET", "/events"): (
+        "Server-sent events. `delivery`: an attempt has ended, a row as in `GET /deliveries`, with its `id`. "
+        "`message`: its `id` and a `change`, `scheduled` (or replaced), `delivered`, `dead` or `deleted`. `job`: its "
+        "`id` and `changed` or `deleted`. `overview`: at once, and each second in which a number is another one; "
+        "`retrying` is an estimate beyond 1,000.\n\n"
+        "They tell of the whole deployment, and are hints: who must not miss anything asks the other routes. "
+        "`missed` tells how many events passed the client by, because it reads slowly or there were too many; "
+        "one that does not read for 30 s is cut off. With `Last-Event-ID`, the id of the last delivery it saw, a "
+        "client that comes back first gets those it missed, 1,000 at most, as far as the log has them. `message` and "
+        "`job` need a store that sends keyspace notifications.\n\n"
+        "429 when `EVENT_CLIENTS` follow already. The stream ends when the service stops."
+    ),
     ("GET", "/health"): "503 when the store or the engine is down. Answers within a second.",
     ("GET", "/health/detailed"): (
         "`database` is the store's durable data, `redis` the connection that brings its notifications, "
@@ -272,6 +296,15 @@ DESCRIPTIONS = {
         "Percentiles are told with an error of 5 % at most, or 8 µs below 16 µs; the worst is exact. `destinations` "
         "are chosen among the 32 with the worst of each minute or, of the day, each hour. While `breached`, the "
         "minute's `p99_ms` is above `PUNCTUALITY_TARGET_MS`."
+    ),
+    ("GET", "/activity"): (
+        "One row a minute, oldest first, the one that goes on last; minutes in which nothing ended have zeros. "
+        "Attempts of messages and of executions are counted together, in the whole deployment, when they have ended. "
+        "Lateness is that of first attempts, as in `GET /punctuality`."
+    ),
+    ("GET", "/messages/timeline"): (
+        "Cuts the time from `from` until `to` into stretches of the same length and counts how many messages are due "
+        "in each. What is being delivered at that moment is in none."
     ),
     ("GET", "/metrics"): (
         "JSON, or Prometheus text when `Accept` asks for `text/plain` or `application/openmetrics-text`. Counters are "
@@ -507,7 +540,11 @@ REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "/messages/bulk"): {"Look first": {"prefix": "order-1042_", "dryRun": True}},
     ("DELETE", "/messages/bulk"): {"Look first": {"prefix": "order-1042_", "dryRun": True}},
-    ("POST", "/dead-letters/replay"): {"By prefix": {"prefix": "order-1042_"}},
+    ("POST", "/dead-letters/replay"): {
+        "By prefix": {"prefix": "order-1042_"},
+        "What one destination refused, in steps": {"destination": "https://example.com", "limit": 100},
+    },
+    ("POST", "/dead-letters/discard"): {"What came too late": {"reason": "missed_window"}},
     ("POST", "/dead-letters/{id}/replay"): {"In a minute": {"delay": "1m"}},
     ("POST", "/inbox/{any}"): {"Anything": {"hello": "world"}},
 }
@@ -616,6 +653,20 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
     ("GET", "/dead-letters/{id}", 200): _DEAD,
     ("POST", "/dead-letters/{id}/replay", 202): _SCHEDULED,
     ("POST", "/dead-letters/replay", 200): {"replayed": 1, "messageIds": [MESSAGE["id"]]},
+    ("POST", "/dead-letters/discard", 200): {"discarded": 1, "messageIds": [MESSAGE["id"]]},
+    ("GET", "/dead-letters/groups", 200): {
+        "groups": [
+            {
+                "reason": "retries_exhausted",
+                "destination": "https://example.com:443",
+                "count": 12,
+                "oldest": "2030-04-14T22:10:40.020+00:00",
+                "newest": "2030-04-15T02:55:02.118+00:00",
+            }
+        ],
+        "total": 12,
+        "truncated": False,
+    },
     ("DELETE", "/dead-letters/{id}", 200): {"status": "deleted", "messageId": MESSAGE["id"]},
     ("GET", "/deliveries", 200): {
         "deliveries": [
@@ -702,6 +753,35 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         },
         "timestamp": "2030-04-15T02:50:00.250+00:00",
     },
+    ("GET", "/activity", 200): {
+        "minutes": [
+            {
+                "at": "2030-04-15T02:49:00+00:00",
+                "deliveries": 127,
+                "failures": 3,
+                "latenessP50Ms": 0.421,
+                "latenessP99Ms": 1.904,
+            },
+            {
+                "at": "2030-04-15T02:50:00+00:00",
+                "deliveries": 0,
+                "failures": 0,
+                "latenessP50Ms": None,
+                "latenessP99Ms": None,
+            },
+        ],
+        "timestamp": "2030-04-15T02:50:00.250+00:00",
+    },
+    ("GET", "/messages/timeline", 200): {
+        "from": "2030-04-15T02:00:00+00:00",
+        "to": "2030-04-15T03:00:00+00:00",
+        "before": 0,
+        "after": 412,
+        "buckets": [
+            {"at": "2030-04-15T02:00:00+00:00", "count": 12, "jobs": 1},
+            {"at": "2030-04-15T02:30:00+00:00", "count": 7, "jobs": 0},
+        ],
+    },
     ("GET", "/metrics", 200): {
         "timestamp": "2030-04-15T02:50:00.000Z",
         "jobs": {"total": 100, "enabled": 85, "disabled": 15},
@@ -775,6 +855,25 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
     ("DELETE", "/inbox", 200): {"status": "deleted", "deleted": 1},
     ("POST", "/inbox/{any}", 200): {"status": "received"},
 }
+
+#: The beginning of what ``GET /events`` tells.
+EVENTS = """\
+retry: 2000
+
+event: overview
+data: {"at":"2030-04-15T02:50:00.250+00:00","pending":12,"delivering":1,"retrying":0,"dead":3,\
+"oldestOverdueSeconds":0.0,"nextDue":{"messageId":"order-1042_24h","at":"2030-04-15T02:51:00+00:00"},"nextJob":null}
+
+event: message
+data: {"id":"order-1042_24h","change":"delivered"}
+
+event: job
+data: {"id":"0198a3c4-5e6f-7a1b-8c2d-3e4f5a6b7c8d","change":"changed"}
+
+event: missed
+data: {"count":17}
+
+"""
 
 #: The beginning of what ``GET /metrics`` tells Prometheus.
 PROMETHEUS = """\

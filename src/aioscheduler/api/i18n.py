@@ -193,7 +193,7 @@ PORTUGUESE = {
         "Informe um prefixo (prefix), o que o id contém (contains), ou ambos."
     ),
     'There is no dead letter with the id "{id}".': 'Não há mensagem morta com o id "{id}".',
-    "Give a prefix, a reason, or all=true.": "Informe prefix, reason ou all=true.",
+    "Give a prefix, a reason, a destination, or all=true.": "Informe prefix, reason, destination ou all=true.",
     "is no message, so it can be read and deleted, but not sent": (
         "não é uma mensagem: pode ser lida e removida, mas não enviada"
     ),
@@ -314,6 +314,13 @@ PORTUGUESE = {
         "o filtro date precisa de um formato entre aspas, de no máximo {max} caracteres, como {example}"
     ),
     "{directive} is no part of a date: use {choices}": "{directive} não faz parte de uma data: use {choices}",
+    # Events
+    "{max} clients follow the events already, as many as EVENT_CLIENTS allows. Try again later.": (
+        "{max} clientes já acompanham os eventos, tantos quanto EVENT_CLIENTS permite. Tente novamente mais tarde."
+    ),
+    "Events are the whole deployment's, which takes the API_TOKEN.": (
+        "Os eventos são da instalação inteira, o que exige o API_TOKEN."
+    ),
     # Metrics
     "Prometheus reads the whole deployment's metrics, which takes the API_TOKEN; ask for JSON.": (
         "O Prometheus lê as métricas da instalação inteira, o que exige o API_TOKEN; peça JSON."

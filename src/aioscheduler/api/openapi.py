@@ -16,6 +16,7 @@ from aioscheduler.api.auth import Access
 from aioscheduler.api.examples import (
     DESCRIPTIONS,
     ERRORS,
+    EVENTS,
     EXAMPLE_EXECUTION_ID,
     EXAMPLE_JOB_ID,
     EXAMPLE_WEBHOOK_ID,
@@ -211,6 +212,9 @@ def _complete(made: dict[str, Any]) -> None:
         for operation in operations.values():
             for parameter in operation.get("parameters", ()):
                 _plain_default(parameter["schema"])
+    made["paths"]["/events"]["get"]["responses"]["200"]["content"] = {
+        "text/event-stream": {"schema": {"type": "string"}, "example": EVENTS}
+    }
     answers = made["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
     for content_type in ("text/plain", "application/openmetrics-text"):
         answers[content_type] = {"schema": {"type": "string"}, "example": PROMETHEUS}

@@ -68,14 +68,15 @@ def as_json(figures: Figures) -> dict[str, int | float | None]:
     """Return figures as answers tell them."""
     return {
         "deliveries": figures.deliveries,
-        "p50_ms": _rounded(figures.p50_ms),
-        "p99_ms": _rounded(figures.p99_ms),
-        "p999_ms": _rounded(figures.p999_ms),
-        "worst_ms": _rounded(figures.worst_ms),
+        "p50_ms": rounded(figures.p50_ms),
+        "p99_ms": rounded(figures.p99_ms),
+        "p999_ms": rounded(figures.p999_ms),
+        "worst_ms": rounded(figures.worst_ms),
     }
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """Return milliseconds as answers tell them."""
     return None if value is None else round(value, 3)
 
 

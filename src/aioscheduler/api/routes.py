@@ -15,12 +15,14 @@ from aiohttp.typedefs import Handler
 from marshmallow import Schema
 
 from aioscheduler.api import (
+    activity,
     audit,
     bots,
     dashboard,
     dead_letters,
     deliveries,
     docs_pages,
+    events,
     executions,
     inbox,
     jobs,
@@ -36,7 +38,7 @@ from aioscheduler.api.schemas import messages as shapes
 from aioscheduler.api.schemas import ops as ops_shapes
 from aioscheduler.api.schemas import query as queries
 
-JsonHandler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+JsonHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         errors=(400, 422),
     ),
     Route(
+        method="GET",
+        path="/messages/timeline",
+        handler=activity.timeline,
+        summary="Count what falls due when",
+        tag="messages",
+        query=queries.TimelineQuery,
+        responses={200: ops_shapes.TimelineSchema},
+        errors=(422,),
+    ),
+    Route(
         method="DELETE",
         path="/messages/bulk",
         handler=messages.delete_bulk,
@@ -197,15 +209,37 @@ ROUTES: Final[tuple[Route, ...]] = (
         errors=(422,),
     ),
     Route(
+        method="GET",
+        path="/dead-letters/groups",
+        handler=dead_letters.groups,
+        summary="Count dead letters by reason and destination",
+        tag="dead letters",
+        query=queries.DeadGroupsQuery,
+        responses={200: shapes.DeadGroupsSchema},
+        errors=(422,),
+    ),
+    Route(
         method="POST",
         path="/dead-letters/replay",
         handler=dead_letters.replay_matching,
         summary="Schedule all dead letters that match again",
         tag="dead letters",
-        request=queries.ReplayAllQuery,
+        request=queries.LettersQuery,
         request_required=False,
-        query=queries.ReplayAllQuery,
+        query=queries.LettersQuery,
         responses={200: shapes.ReplayedSchema},
+        errors=(400, 413, 422),
+    ),
+    Route(
+        method="POST",
+        path="/dead-letters/discard",
+        handler=dead_letters.discard_matching,
+        summary="Delete all dead letters that match",
+        tag="dead letters",
+        request=queries.LettersQuery,
+        request_required=False,
+        query=queries.LettersQuery,
+        responses={200: shapes.DiscardedSchema},
         errors=(400, 413, 422),
     ),
     Route(
@@ -246,6 +280,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=queries.DeliveriesQuery,
         responses={200: shapes.DeliveriesSchema},
         errors=(422,),
+    ),
+    Route(
+        method="GET",
+        path="/events",
+        handler=events.follow,
+        summary="Follow what happens",
+        tag="operations",
+        access=Access.ACCOUNT,
+        query=queries.EventsQuery,
+        responses={200: None},
+        errors=(400, 403),
+        invalid_status=400,
     ),
     _account_route(
         "POST",
@@ -530,6 +576,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="operations",
         access=Access.OPEN,
         responses={200: ops_shapes.SessionSchema},
+    ),
+    Route(
+        method="GET",
+        path="/activity",
+        handler=activity.activity,
+        summary="Read how many attempts ended in each of the last minutes",
+        tag="operations",
+        query=queries.ActivityQuery,
+        responses={200: ops_shapes.ActivitySchema},
+        errors=(422,),
     ),
     Route(
         method="GET",

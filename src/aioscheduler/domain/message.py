@@ -22,7 +22,7 @@ Version = NewType("Version", str)
 
 MAX_ID_LENGTH = 512
 #: Ids that are routes of their own.
-RESERVED_IDS = frozenset({"search", "bulk", "batch"})
+RESERVED_IDS = frozenset({"search", "bulk", "batch", "count", "timeline"})
 MIN_TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 1, 300
 #: Ten years.
 MAX_MISFIRE_GRACE_SECONDS = 3650 * 86_400

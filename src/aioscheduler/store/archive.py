@@ -1,111 +1,23 @@
-"""What is over: dead letters and the delivery log."""
+"""The delivery log."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from aioscheduler.clock import to_ms
-from aioscheduler.domain.execution import DeadReason, OutcomeKind
-from aioscheduler.domain.message import Message, MessageId
+from aioscheduler.domain.execution import OutcomeKind
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
-from aioscheduler.store.base import DeadLetter, Delivery, Page, Scheduled
-from aioscheduler.store.calls import END_OF_PREFIX, PAGE, Calls
-from aioscheduler.store.codec import EXECUTION_MARK, dead_head, decode_dead, decode_delivery, encode
+from aioscheduler.store.base import Delivery, Page
+from aioscheduler.store.codec import decode_delivery
 from aioscheduler.store.cursors import BAD_CURSOR, cursor_of, open_cursor
+from aioscheduler.store.letters import Letters
 
 
-class Archive(Calls):
-    """The verbs about dead letters and past attempts."""
-
-    async def dead_letters(
-        self, limit: int, cursor: str | None, prefix: str = "", reason: DeadReason | None = None
-    ) -> Page[DeadLetter]:
-        place = open_cursor(cursor, str)[0].encode() if cursor else None
-        if prefix:
-            return await self._dead_by_prefix(prefix, reason, limit, place)
-        head = b"r\0" + reason.value.encode() + b"\0" if reason else b"t\0"
-        rows = await self._newest(keys.DEAD_INDEX, head, limit, place)
-        letters = await self._dead([row[len(head) + 14 :].decode() for row in rows])
-        return Page(items=letters, next_cursor=cursor_of(rows[-1].decode()) if len(rows) == limit else None)
-
-    async def _newest(self, index: bytes, head: bytes, limit: int, place: bytes | None) -> list[bytes]:
-        """Return members of an index that begin with ``head``, backwards, before ``place``."""
-        if place is not None and not place.startswith(head):
-            raise InvalidInput.of("cursor", BAD_CURSOR)
-        end = b"(" + (head + END_OF_PREFIX if place is None else place)
-        rows: list[bytes] = await self._command("ZREVRANGEBYLEX", index, end, b"[" + head, "LIMIT", 0, limit)
-        return rows
-
-    async def _dead_by_prefix(
-        self, prefix: str, reason: DeadReason | None, limit: int, place: bytes | None
-    ) -> Page[DeadLetter]:
-        head = b"i\0" + prefix.encode()
-        if place is not None and not place.startswith(head):
-            raise InvalidInput.of("cursor", BAD_CURSOR)
-        start = b"[" + head if place is None else b"(" + place
-        found: list[DeadLetter] = []
-        while True:
-            rows = await self._command(
-                "ZRANGEBYLEX", keys.DEAD_INDEX, start, b"(" + head + END_OF_PREFIX, "LIMIT", 0, limit
-            )
-            for letter in await self._dead([row[2:].decode() for row in rows]):
-                if reason is None or letter.reason is reason:
-                    found.append(letter)
-                    if len(found) == limit:
-                        return Page(items=found, next_cursor=cursor_of(f"i\0{letter.id}"))
-            if len(rows) < limit:
-                return Page(items=found, next_cursor=None)
-            start = b"(" + rows[-1]
-
-    async def _dead(self, ids: Sequence[str]) -> list[DeadLetter]:
-        if not ids:
-            return []
-        letters = await self._command("HMGET", keys.DEAD, *ids)
-        return [
-            decode_dead(message_id, letter, self._zone)
-            for message_id, letter in zip(ids, letters, strict=True)
-            if letter is not None
-        ]
-
-    async def dead_letter(self, message_id: MessageId) -> DeadLetter | None:
-        found = await self._dead([message_id, EXECUTION_MARK + message_id.lower()])
-        return found[0] if found else None
-
-    async def replay(self, letter: DeadLetter, message: Message, fire_at: datetime) -> Scheduled | None:
-        record, due_ms = keys.record(message.id), to_ms(fire_at)
-        with self._echo([record]) as own:
-            code = await self._run(
-                "replay",
-                [
-                    *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX),
-                    *(record, keys.AUDIT, keys.AUDIT_MINUTES),
-                ],
-                [message.id, dead_head(to_ms(letter.dead_at), letter.reason), due_ms, encode(message)],
-            )
-            own.append(code == 1)
-        if code == 1:
-            self._tell(message, due_ms)
-            return Scheduled.CREATED
-        return Scheduled.EXISTS if code == 0 else None
-
-    async def discard(self, message_id: MessageId) -> bool:
-        for member in (message_id, EXECUTION_MARK + message_id.lower()):
-            if await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], ["", member]):
-                return True
-        return False
-
-    async def forget_dead(self, before: datetime, limit: int = PAGE) -> int:
-        before_ms = to_ms(before)
-        rows = await self._command("ZRANGEBYLEX", keys.DEAD_INDEX, b"[t\0", b"(t\0%013d" % before_ms, "LIMIT", 0, limit)
-        if not rows:
-            return 0
-        ids = [row[2 + 14 :] for row in rows]
-        return int(await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], [before_ms, *ids]))
+class Archive(Letters):
+    """The verbs about past attempts."""
 
     async def deliveries(
         self,
@@ -146,6 +58,23 @@ class Archive(Calls):
         items = [decode_delivery(line, _fields(values)) for line, values in rows]
         return Page(items=items, next_cursor=cursor_of(items[-1].id) if len(items) == limit else None)
 
+    async def newest_delivery(self) -> str:
+        rows = await self._command("XREVRANGE", keys.DELIVERIES, "+", "-", "COUNT", 1)
+        return str(rows[0][0].decode()) if rows else "0-0"
+
+    async def deliveries_since(self, since: str, until: str | None, limit: int) -> tuple[Sequence[Delivery], int]:
+        rows = await self._command("XREVRANGE", keys.DELIVERIES, until or "+", f"({since}", "COUNT", limit)
+        found = [decode_delivery(line, _fields(values)) for line, values in reversed(rows)]
+        if len(rows) < limit:
+            return found, 0
+        earlier = await self._together(
+            *(
+                ("ZLEXCOUNT", keys.DELIVERIES_INDEX, b"(" + head + _place(since), b"(" + head + _place(found[0].id))
+                for head in (f"s\0{kind.value}\0".encode() for kind in OutcomeKind)
+            )
+        )
+        return found, sum(earlier)
+
     async def _lines(self, places: Sequence[bytes]) -> list[Delivery | None]:
         if not places:
             return []
@@ -156,6 +85,12 @@ class Archive(Calls):
             pipe.execute_command("XRANGE", keys.DELIVERIES, line, line)
         answers = await self._call(pipe.execute())
         return [decode_delivery(rows[0][0], _fields(rows[0][1])) if rows else None for rows in answers]
+
+
+def _place(line: str) -> bytes:
+    """Return how a line of the log stands in its index, as ``lua/shared/log.lua`` writes it."""
+    ms, _, number = line.partition("-")
+    return f"{ms}-{int(number):06d}".encode()
 
 
 def _fields(values: Any) -> dict[bytes, bytes]:

@@ -92,6 +92,27 @@ class DeadLetter:
     dead_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadGroup:
+    """Dead letters with one reason that were to go to one destination; ``None`` where that cannot be told: a record
+    nobody can parse, a run of a bot, a webhook that is gone."""
+
+    reason: DeadReason
+    destination: Destination | None
+    count: int
+    oldest: datetime
+    newest: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadGroups:
+    """Dead letters in groups. ``total`` counts all there are; without ``complete`` only the newest are in groups."""
+
+    groups: Sequence[DeadGroup]
+    total: int
+    complete: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Delivery:
     """One line of the delivery log: an attempt that has ended. Instants in UTC; ``lateness_ms`` is against ``due_at``.
@@ -239,6 +260,18 @@ class Recovered:
     departed: int = 0
 
 
+@dataclass(slots=True, kw_only=True)
+class Minute:
+    """What happened in a minute: how many attempts ended in it, how many of those failed, and how late the first
+    attempts among them left; ``None`` where there were none. Not frozen: a day has many, and that costs less."""
+
+    at: datetime
+    attempts: int
+    failures: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+
 class Settled(Enum):
     """What a settle found."""
 
@@ -262,6 +295,30 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """How messages stand, and what comes next: the first message and the first job that are due later than now.
+
+    ``retrying`` is an estimate where very many were attempted before, or were written by others.
+    """
+
+    counts: Counts
+    retrying: int
+    next_message: tuple[MessageId, datetime] | None
+    next_job: tuple[str, datetime] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """How much falls due when: before the first of some instants, between each two, and from the last on.
+
+    ``jobs`` counts jobs by their next run, and executions that wait for their time.
+    """
+
+    messages: Sequence[int]
+    jobs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreReport:
     """What the store is and what it can lose, each risk a sentence for the operator."""
 
@@ -271,6 +328,13 @@ class StoreReport:
     persistence: str
     used_memory_bytes: int
     risks: Sequence[str] = ()
+
+
+class ChangeListener(Protocol):
+    """Told of every record of a message, or of a job, that was written or has gone, by whomever; some may be missed."""
+
+    def message(self, message_id: MessageId, *, gone: bool) -> None: ...
+    def job(self, job_id: str, *, gone: bool) -> None: ...
 
 
 class ScheduleListener(Protocol):
@@ -333,6 +397,14 @@ class Store(Protocol):
         """Delete all live messages that match and return their ids."""
         ...
 
+    async def overview(self, now: datetime) -> Overview:
+        """Return how messages stand."""
+        ...
+
+    async def timeline(self, edges: Sequence[datetime]) -> Timeline:
+        """Return how much falls due between instants, which come in order. What is leased is not counted."""
+        ...
+
     async def counts(self) -> Counts:
         """Return how many there are."""
         ...
@@ -340,9 +412,16 @@ class Store(Protocol):
     # -- dead letters and the delivery log
 
     async def dead_letters(
-        self, limit: int, cursor: str | None, prefix: str = "", reason: DeadReason | None = None
+        self,
+        limit: int,
+        cursor: str | None,
+        prefix: str = "",
+        reason: DeadReason | None = None,
+        destination: Destination | None = None,
     ) -> Page[DeadLetter]:
         """Return dead letters, the latest first; with ``prefix`` those of messages only, in order of their ids.
+
+        With ``destination`` it may return fewer than ``limit`` with a cursor when it has looked at many.
 
         :raises InvalidInput: the cursor is none of ours
         """
@@ -357,6 +436,14 @@ class Store(Protocol):
 
         ``None`` when the letter is gone or was replaced by a newer one; ``EXISTS`` when a live message has the id.
         """
+        ...
+
+    async def dead_groups(self) -> DeadGroups:
+        """Return dead letters by reason and destination, in no order."""
+        ...
+
+    async def discard_letters(self, letters: Sequence[DeadLetter]) -> Sequence[bool]:
+        """Delete letters; ``False`` where one is gone already, or was replaced by a newer one."""
         ...
 
     async def discard(self, message_id: MessageId) -> bool:
@@ -379,6 +466,19 @@ class Store(Protocol):
 
         :raises InvalidInput: the cursor is none of ours
         """
+        ...
+
+    async def newest_delivery(self) -> str:
+        """Return the id of the log's newest line, or one before any."""
+        ...
+
+    async def deliveries_since(self, since: str, until: str | None, limit: int) -> tuple[Sequence[Delivery], int]:
+        """Return the newest lines of the log after the id ``since``, up to the id ``until``, oldest first; and how many
+        more there are before them."""
+        ...
+
+    async def dead_of(self, ids: Sequence[MessageId]) -> Sequence[bool]:
+        """Say which of the ids has a dead letter."""
         ...
 
     # -- the engine
@@ -450,6 +550,13 @@ class Store(Protocol):
 
         A first attempt is one before which none failed: a retry is late on purpose, and what was put off is not. It is
         counted within half a second after it was settled; what a replica had not counted is lost when it is killed.
+        """
+        ...
+
+    async def activity(self, minutes: int) -> Sequence[Minute]:
+        """Return so many minutes, at most a day's, one after the other; the last is the one that goes on.
+
+        Lateness is counted as for :meth:`punctuality`, attempts in the steps that settle them.
         """
         ...
 

@@ -45,6 +45,8 @@ EXECUTIONS_AUDIT: Final = b"aioscheduler:executions:audit"
 EXECUTIONS_AUDIT_MINUTES: Final = b"aioscheduler:executions:audit:minutes"
 #: Where the keys of lateness begin, all of which expire.
 LATENESS: Final = b"aioscheduler:lateness:"
+#: Where the keys of the attempts of each day begin, all of which expire.
+ACTIVITY: Final = b"aioscheduler:activity:"
 #: How many destinations a minute's, or an hour's, ranks hold: as in ``lua/shared/lateness.lua``.
 MOST_DESTINATIONS: Final = 32
 #: What a step touches that writes or ends live messages, besides their records.
@@ -157,6 +159,12 @@ def lateness_ranks(unit: str, number: int) -> bytes:
 def lateness_rows(unit: str, number: int) -> bytes:
     """Return the key of the lateness of those: a string, rows of 362 lanes of 4 bytes each."""
     return LATENESS + f"{unit}:rows:{number}".encode()
+
+
+def activity(day: int) -> bytes:
+    """Return the key of how many attempts ended on a day since 1970: a string, for each minute two counters of 4 bytes,
+    of all and of those that failed; it expires a day and a bit after its last."""
+    return ACTIVITY + b"%d" % day
 
 
 def bot_memory(bot: str) -> bytes:

@@ -167,7 +167,7 @@ class Leases(Outside):
 
     async def _settle_batch(self, items: list[tuple[Settlement, tuple[Any, ...]]]) -> Sequence[Settled]:
         late = self._late.take()
-        args: list[Any] = [self._log_size, late.text]
+        args: list[Any] = [self._log_size, late.text, late.place]
         records = []
         removing = []
         for settlement, its_args in items:

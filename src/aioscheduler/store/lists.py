@@ -8,11 +8,11 @@ from datetime import datetime
 
 import orjson
 
-from aioscheduler.clock import from_ms
+from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.message import MessageId
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
-from aioscheduler.store.base import Counts, Listed, LiveMessage, Page
+from aioscheduler.store.base import Counts, Listed, LiveMessage, Overview, Page, Timeline
 from aioscheduler.store.calls import BATCH, CALL_TIMEOUT, END_OF_PREFIX, PAGE
 from aioscheduler.store.codec import State
 from aioscheduler.store.cursors import BAD_CURSOR, cursor_of, open_cursor
@@ -20,8 +20,14 @@ from aioscheduler.store.messages import Messages, standing
 
 #: How many ids one step of a search by contents looks at.
 _SCAN = 2000
+#: How many messages that have a state an overview looks at.
+_MOST_STATES = 1000
 #: How many lines of a list are made at once.
 _TURN = 250
+
+
+def _at(score: bytes) -> datetime:
+    return from_ms(int(float(score)))
 
 
 class Lists(Messages):
@@ -137,6 +143,28 @@ class Lists(Messages):
             leased=leased,
             dead=dead,
             oldest_due_at=None if oldest is None else from_ms(int(float(oldest))),
+        )
+
+    async def overview(self, now: datetime) -> Overview:
+        pending, leased, dead, retrying, first, coming_ms, coming, job_ms, job = await self._run(
+            "overview",
+            [keys.INDEX, keys.LEASED, keys.DEAD, keys.DUE, keys.STATE, keys.JOBS_DUE],
+            [to_ms(now), _MOST_STATES],
+        )
+        return Overview(
+            counts=Counts(messages=pending, leased=leased, dead=dead, oldest_due_at=_at(first) if first else None),
+            retrying=retrying,
+            next_message=(MessageId(coming.decode()), _at(coming_ms)) if coming_ms else None,
+            next_job=(job.decode(), _at(job_ms)) if job_ms else None,
+        )
+
+    async def timeline(self, edges: Sequence[datetime]) -> Timeline:
+        counts = await self._run(
+            "timeline", [keys.DUE, keys.JOBS_DUE, keys.EXECUTIONS_DUE], [to_ms(edge) for edge in edges]
+        )
+        messages, jobs, executions = counts
+        return Timeline(
+            messages=messages, jobs=[job + execution for job, execution in zip(jobs, executions, strict=True)]
         )
 
     async def window(self, until: datetime, limit: int) -> AsyncIterator[Sequence[tuple[int, MessageId]]]:

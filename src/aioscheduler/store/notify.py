@@ -21,6 +21,7 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError
 from aioscheduler.domain.job import JobId
 from aioscheduler.domain.message import MessageId
 from aioscheduler.store import keys
+from aioscheduler.store.base import ChangeListener
 from aioscheduler.store.echoes import Echoes
 from aioscheduler.store.recurring import JobsChanged
 from aioscheduler.store.redis import CALL_TIMEOUT, message_id_of
@@ -35,6 +36,8 @@ SILENCE: Final = 1.0
 _BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 _CHUNK = 65_536
 _CANCEL_AGAIN = 0.2
+#: Events after which there is nothing under a key any more.
+_GONE: Final = (b"del", b"expired", b"evicted", b"rename_from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Notifications:
 
     def __init__(self, redis: Redis, database: int, echoes: Echoes) -> None:
         self.connected = False
+        #: Told of everything, own writes too, while somebody follows.
+        self.on_change: ChangeListener | None = None
         self._redis = redis
         self._prefix = b"__keyspace@%d__:" % database
         self._echoes = echoes
@@ -183,8 +188,16 @@ class Notifications:
         if not (isinstance(push, list) and len(push) == 4 and push[0] == b"pmessage"):
             return  # the answer to PING
         key = push[2][len(self._prefix) :]
+        if self.on_change is not None:
+            self._tell_change(self.on_change, key, gone=push[3] in _GONE)
         if not self._echoes.is_own(key):
             self._hint(key)
+
+    def _tell_change(self, listener: ChangeListener, key: bytes, *, gone: bool) -> None:
+        if key.startswith(keys.JOB_PREFIX):
+            listener.job(keys.job_id_of(key), gone=gone)
+        elif (message_id := message_id_of(key)) is not None:
+            listener.message(message_id, gone=gone)
 
     def _hint(self, key: bytes) -> None:
         if key.startswith(keys.JOB_PREFIX):

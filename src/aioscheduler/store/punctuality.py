@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -11,20 +12,23 @@ from functools import lru_cache
 from typing import Final
 
 from aioscheduler.clock import Clock, from_ms
-from aioscheduler.domain.punctuality import ROW_BYTES, Lateness, Window, lane
+from aioscheduler.domain.punctuality import ROW_BYTES, Lateness, Window, figures_of, lane
 from aioscheduler.domain.target import Destination
 from aioscheduler.errors import StoreUnavailable
 from aioscheduler.store import keys
-from aioscheduler.store.base import Latest, Punctuality
+from aioscheduler.store.base import Latest, Minute, Punctuality
 from aioscheduler.store.calls import Calls
 
 _MINUTE_MS: Final = 60_000
 _HOUR: Final = 60
+_DAY: Final = 1440
 _KINDS: Final = ("m", "j")
 #: What stands before the counters: the worst.
 _WORST_BYTES: Final = 8
 #: How many minutes or hours one call reads the destinations of: some 370 KB at most.
 _TOGETHER: Final = 8
+#: Of how many minutes one call reads the lateness: some 350 KB at most.
+_MINUTES: Final = 120
 #: For how long counts wait, in seconds.
 _PAUSE: Final = 0.25
 #: So many different ones wait for the next settle only.
@@ -33,9 +37,13 @@ _MANY: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a settle counts of lateness: a line a destination, or nothing; and where."""
+    """What a settle counts of lateness: a line a destination, or nothing; and where.
+
+    The last of the keys, and ``place``, twice the minute of the day, say where it counts the attempts themselves.
+    """
 
     text: str
+    place: int
     keys: Sequence[bytes]
 
 
@@ -85,7 +93,7 @@ class Tally:
         """Hand over what has waited long enough."""
         minute = self._clock.now_ms() // _MINUTE_MS
         if self._timer is None or asyncio.get_running_loop().time() < self._ready_at:
-            return Taken("", _keys_of(self._kind, minute))
+            return Taken("", 2 * (minute % _DAY), _keys_of(self._kind, minute))
         self._timer.cancel()
         self._timer = None
         lanes = dict.fromkeys(self._worst_us, "")
@@ -93,7 +101,7 @@ class Tally:
             lanes[destination] += f"{number}={count},"
         text = "".join(f"{worst} {lanes[destination]} {destination}\n" for destination, worst in self._worst_us.items())
         self._worst_us, self._counts = {}, {}
-        return Taken(text, _keys_of(self._kind, minute))
+        return Taken(text, 2 * (minute % _DAY), _keys_of(self._kind, minute))
 
 
 @lru_cache(maxsize=4)
@@ -101,6 +109,7 @@ def _keys_of(kind: str, minute: int) -> Sequence[bytes]:
     found: list[bytes] = []
     for time in (("minute", minute), ("hour", minute // _HOUR)):
         found += (keys.lateness(kind, *time), keys.lateness_ranks(*time), keys.lateness_rows(*time))
+    found.append(keys.activity(minute // _DAY))
     return found
 
 
@@ -122,6 +131,37 @@ class Punctual(Calls):
             )
             for window, its in times.items()
         }
+
+    async def activity(self, minutes: int) -> Sequence[Minute]:
+        last = self._clock.now_ms() // _MINUTE_MS
+        first = last - minutes + 1
+        days = range(first // _DAY, last // _DAY + 1)
+        strings = await self._command("MGET", *map(keys.activity, days))
+        counts = dict(zip(days, map(_counts, strings), strict=True))
+        found: list[Minute] = []
+        for start in range(first, last + 1, _MINUTES):
+            numbers = range(start, min(start + _MINUTES, last + 1))
+            # Each part is a turn of the loop, which a day would hold up for longer than a delivery may wait.
+            values = await self._command(
+                "MGET", *(keys.lateness(kind, "minute", i) for i in numbers for kind in _KINDS)
+            )
+            for number, messages, executions in zip(numbers, values[::2], values[1::2], strict=True):
+                late = [value for value in (messages, executions) if value is not None]
+                figures = (
+                    figures_of(max(map(_worst_us, late)), *(value[_WORST_BYTES:] for value in late)) if late else None
+                )
+                day, place = counts[number // _DAY], 2 * (number % _DAY)
+                ended, failed = day[place : place + 2] if place < len(day) else (0, 0)
+                found.append(
+                    Minute(
+                        at=from_ms(number * _MINUTE_MS),
+                        attempts=ended,
+                        failures=failed,
+                        p50_ms=figures.p50_ms if figures else None,
+                        p99_ms=figures.p99_ms if figures else None,
+                    )
+                )
+        return found
 
     async def latest(self, window: Window) -> Latest:
         now = self._clock.now_ms() // _MINUTE_MS
@@ -163,8 +203,16 @@ def _times(first: int, last: int) -> Iterable[tuple[str, int]]:
 
 
 def _lateness(value: bytes) -> Lateness:
-    worst_us = int.from_bytes(value[:_WORST_BYTES]) - 1
-    return Lateness.read(worst_us, value[_WORST_BYTES:])
+    return Lateness.read(_worst_us(value), value[_WORST_BYTES:])
+
+
+def _worst_us(value: bytes) -> int:
+    return int.from_bytes(value[:_WORST_BYTES]) - 1
+
+
+def _counts(value: bytes | None) -> Sequence[int]:
+    """Return the counters of a string, which ends after the last pair that was written."""
+    return () if value is None else struct.unpack(f">{len(value) // 4}I", value)
 
 
 def _sum(parts: Iterable[Lateness | None]) -> Lateness:

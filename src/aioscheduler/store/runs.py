@@ -225,7 +225,7 @@ class Runs(Jobs, Leases):
             *(*_EXECUTION_KEYS, keys.JOBS_LAST, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX),
             *(keys.DELIVERIES, keys.DELIVERIES_INDEX, *_AUDIT, *late.keys),
         ]
-        args: list[Any] = [self._log_size, self._keep, self._clock.now_ms(), late.text]
+        args: list[Any] = [self._log_size, self._keep, self._clock.now_ms(), late.text, late.place]
         for owner, *its_args in items:
             key_names += _keys_of(its_args[5], owner)
             args += its_args

@@ -89,9 +89,9 @@ class Api:
         assert status in (200, 201), answer
         return answer
 
-    async def bury(self, message_id: str, reason: DeadReason = DeadReason.RETRIES_EXHAUSTED) -> None:
+    async def bury(self, message_id: str, reason: DeadReason = DeadReason.RETRIES_EXHAUSTED, **members: object) -> None:
         """Make a dead letter of a new message."""
-        await self.schedule(message_id, scheduleTo="2020-01-01T00:00:00Z")
+        await self.schedule(message_id, scheduleTo="2020-01-01T00:00:00Z", **members)
         store, now = self.context.store, self.clock.now()
         (claimed,) = await store.claim([MessageId(message_id)], now)
         outcome = Outcome(

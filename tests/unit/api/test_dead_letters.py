@@ -6,8 +6,10 @@ from base64 import b64encode
 
 import pytest
 
-from aioscheduler.domain.execution import DeadReason, ExecutionStatus
+from aioscheduler.domain.execution import DeadReason, ExecutionStatus, Outcome, OutcomeKind
 from aioscheduler.domain.message import MessageId
+from aioscheduler.store import letters
+from aioscheduler.store.base import Decision, Settlement
 from tests.unit.api.conftest import HOOK, Api
 
 
@@ -82,6 +84,174 @@ async def test_many_are_replayed_only_with_a_filter_or_all(api: Api) -> None:
     status, answer = await api.call("POST", "/dead-letters/replay?prefix=a")
     assert (status, answer) == (200, {"replayed": 1, "messageIds": ["a1"]}), "what cannot be replayed stays"
     assert (await api.call("POST", "/dead-letters/replay", {"all": True}))[1]["messageIds"] == ["b1"]
+
+
+async def test_dead_letters_are_grouped_by_reason_and_destination(api: Api) -> None:
+    await api.bury("a1", payload={"webhookUrl": "http://wrong.example/", "x": [',"payload":']})
+    api.clock.move(5)
+    await api.bury("a2")
+    await api.bury("b1", webhookUrl="http://other.example:8080/x")
+    await api.bury("b2", DeadReason.GONE, webhookUrl="http://other.example:8080/x")
+    await outside(api, "bad", b'{"id": "bad", \xff')
+    job = await api.job()
+    webhook = await api.webhook(job["id"], url="https://example.com/elsewhere")
+    _, queued = await api.call("POST", f"/api/jobs/{job['id']}/run")
+    (execution_id,) = queued["execution_ids"]
+    await api.settle(execution_id, DeadReason.RETRIES_EXHAUSTED, status=ExecutionStatus.DEAD_LETTER)
+
+    status, answer = await api.call("GET", "/dead-letters/groups")
+
+    assert (status, answer["total"], answer["truncated"]) == (200, 6, False)
+    counted = [(group["reason"], group["destination"], group["count"]) for group in answer["groups"]]
+    assert counted == [
+        ("retries_exhausted", "https://example.com:443", 3),
+        ("gone", "http://other.example:8080", 1),
+        ("invalid_record", None, 1),
+        ("retries_exhausted", "http://other.example:8080", 1),
+    ]
+    assert (answer["groups"][0]["oldest"], answer["groups"][0]["newest"]) == (
+        "2026-04-15T02:41:45+00:00",
+        "2026-04-15T02:41:50+00:00",
+    )
+    _, answer = await api.call("GET", "/dead-letters/groups?limit=2")
+    assert (len(answer["groups"]), answer["truncated"]) == (2, True)
+
+    async def ids(query: str) -> list[str]:
+        _, answer = await api.call("GET", f"/dead-letters?destination={query}")
+        return sorted(letter["id"] for letter in answer["deadLetters"])
+
+    assert await ids("https://EXAMPLE.com") == sorted(["a1", "a2", execution_id])
+    assert await ids("http://other.example:8080/anything&reason=gone") == ["b2"]
+    assert await ids("http://other.example:8080&prefix=b&limit=1") == ["b1"]
+    assert await ids("http://other.example") == []
+    assert len(await ids("")) == 6
+    assert (await api.call("GET", "/dead-letters?destination=example.com"))[0] == 422
+
+    await api.call("DELETE", f"/webhooks/{webhook['id']}")
+    _, answer = await api.call("GET", "/dead-letters/groups")
+    assert ("retries_exhausted", None) in {(group["reason"], group["destination"]) for group in answer["groups"]}
+
+
+async def test_a_filtered_page_looks_at_so_many_and_goes_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters, "_LOOK", 2)
+    monkeypatch.setattr(letters, "_MOST_LOOKS", 1)
+    monkeypatch.setattr(letters, "_MOST_GROUPED", 4)
+    for number in range(5):
+        await api.bury(f"m{number}", webhookUrl=HOOK if number == 2 else "http://other.example/")
+        api.clock.move(1)
+    for query in ("", "&prefix=m", "&reason=retries_exhausted"):
+        sizes, found, cursor = [], [], ""
+        while cursor is not None:
+            _, answer = await api.call("GET", f"/dead-letters?destination={HOOK}{query}&cursor={cursor}")
+            sizes.append(answer["count"])
+            found += [letter["id"] for letter in answer["deadLetters"]]
+            cursor = answer["nextCursor"]
+        assert (sizes, found) == ([0, 1, 0], ["m2"])
+        assert (await api.call("GET", f"/dead-letters?destination={HOOK}{query}&cursor=WyJ4Il0"))[0] == 422
+    _, answer = await api.call("GET", "/dead-letters/groups")
+    assert (sum(group["count"] for group in answer["groups"]), answer["total"], answer["truncated"]) == (4, 5, True)
+
+
+@pytest.mark.parametrize(("verb", "word"), [("replay", "replayed"), ("discard", "discarded")])
+async def test_many_are_taken_in_steps_by_destination(api: Api, verb: str, word: str) -> None:
+    for number in range(5):
+        await api.bury(f"m{number}")
+    await api.bury("other", webhookUrl="http://other.example/")
+    await api.schedule("m3")
+    asked = {"destination": HOOK, "limit": 2}
+    steps = []
+    while True:
+        status, answer = await api.call("POST", f"/dead-letters/{verb}", asked)
+        assert status == 200
+        steps.append((answer[word], answer["failed"]))
+        if answer["nextCursor"] is None:
+            break
+        asked["cursor"] = answer["nextCursor"]
+    assert sum(done for done, _ in steps) == (4 if verb == "replay" else 5)
+    assert len(steps) == 3
+    assert sum(failed for _, failed in steps) == (1 if verb == "replay" else 0), "a live message keeps its id"
+    _, left = await api.call("GET", "/dead-letters")
+    assert {letter["id"] for letter in left["deadLetters"]} == {"other"} | ({"m3"} if verb == "replay" else set())
+    for bad in ({"limit": 0}, {"limit": "2"}, {"limit": True}, {"cursor": 5}, {"destination": "x"}):
+        assert (await api.call("POST", f"/dead-letters/{verb}", {"all": True} | bad))[0] == 422, bad
+
+
+async def test_all_are_discarded_only_with_a_filter_or_all(api: Api) -> None:
+    await api.bury("a1")
+    await api.bury("a2", DeadReason.GONE)
+    job = await api.job()
+    await api.webhook(job["id"])
+    _, queued = await api.call("POST", f"/api/jobs/{job['id']}/run")
+    await api.settle(queued["execution_ids"][0], DeadReason.RETRIES_EXHAUSTED, status=ExecutionStatus.DEAD_LETTER)
+    status, answer = await api.call("POST", "/dead-letters/discard")
+    assert (status, answer["error_code"]) == (400, "FILTER_REQUIRED")
+    assert await api.call("POST", "/dead-letters/discard?reason=gone") == (
+        200,
+        {"discarded": 1, "messageIds": ["a2"]},
+    )
+    _, answer = await api.call("POST", "/dead-letters/discard?all=true&limit=3.0")
+    assert answer["errors"]["limit"], "in a query it is text"
+    assert await api.call("POST", "/dead-letters/discard", {"all": True, "limit": 3.0}) == (
+        200,
+        {
+            "discarded": 2,
+            "messageIds": ["a1"],
+            "executionIds": queued["execution_ids"],
+            "failed": 0,
+            "nextCursor": None,
+        },
+    )
+
+
+async def test_a_letter_that_died_again_is_not_discarded_for_the_old_one(api: Api) -> None:
+    await api.bury("x")
+    await api.bury("y")
+    store = api.context.store
+    old = (await store.dead_letters(10, None)).items
+    api.clock.move(1)
+    await api.bury("x", DeadReason.GONE)
+    assert [(letter.id, done) for letter, done in zip(old, await store.discard_letters(old), strict=True)] == [
+        ("y", True),
+        ("x", False),
+    ]
+    assert [letter.id for letter in (await store.dead_letters(10, None)).items] == ["x"]
+
+
+async def test_a_message_called_groups_is_found_by_its_prefix(api: Api) -> None:
+    await api.bury("groups")
+    assert "groups" in (await api.call("GET", "/dead-letters/groups"))[1]
+    _, answer = await api.call("GET", "/dead-letters?prefix=groups")
+    assert answer["count"] == 1
+    assert (await api.call("DELETE", "/dead-letters/groups"))[0] == 200
+
+
+async def outside(api: Api, message_id: str, record: bytes) -> None:
+    """Write a record as others do, and have it looked at."""
+    store = api.context.store
+    await store._redis.set(f"message:{message_id}".encode(), record)  # type: ignore[attr-defined]
+    await store.examine([MessageId(message_id)])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"payload": {"webhookUrl": "http://wrong.example/"}, "scheduleTo": "2020-01-01T00:00:00Z", '
+        b'"webhookUrl": "%s"}',
+        b'{"id":"o","webhookUrl":"%s","scheduleTo":"2020-01-01T00:00:00Z","payload":"x,\\"payload\\":"}',
+        b'{"id":"o","scheduleTo":"2020-01-01T00:00:00Z","payload":{"a":"b","webhookUrl":"http://wrong.example/"},'
+        b'"webhookUrl":"%s"}',
+    ],
+)
+async def test_where_an_outsiders_letter_leads_is_told_however_it_is_written(api: Api, record: bytes) -> None:
+    await outside(api, "o", record % HOOK.encode())
+    (claimed,) = await api.context.store.claim([MessageId("o")], api.clock.now())
+    now = api.clock.now()
+    outcome = Outcome(kind=OutcomeKind.FAILURE, started_at=now, finished_at=now, duration_ms=1)
+    await api.context.store.settle(
+        Settlement(claimed=claimed, decision=Decision.BURY, outcome=outcome, reason=DeadReason.GONE)
+    )
+    _, answer = await api.call("GET", "/dead-letters/groups")
+    assert [group["destination"] for group in answer["groups"]] == ["https://example.com:443"]
 
 
 async def test_a_dead_letter_is_deleted_once(api: Api) -> None:

@@ -259,6 +259,7 @@ def test_what_the_shared_functions_take_for_keys_is_known() -> None:
         "plan": [],
         "close": [],
         "write_account": ["minutes", "totals"],
+        "write_activity": ["day"],
         "note_late": [],
         "add_lanes": [],
         "used_bytes": [],

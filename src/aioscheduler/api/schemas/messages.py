@@ -343,12 +343,55 @@ class LetterReplayedSchema(Schema):
     executionId = fields.String(metadata={"description": "The attempt that is made now."})
 
 
+_MORE = {"description": "With `limit`: where to go on; `null` when none is left."}
+
+
 class ReplayedSchema(Schema):
     """Dead letters that are scheduled again."""
 
     replayed = fields.Integer(required=True)
     messageIds = fields.List(fields.String(), required=True)
     executionIds = fields.List(fields.String(), metadata={"description": "Those of jobs, if there are any."})
+    failed = fields.Integer(metadata={"description": "With `limit`: how many could not be, and stay."})
+    nextCursor = fields.String(allow_none=True, metadata=_MORE)
+
+
+class DiscardedSchema(Schema):
+    """Dead letters that are deleted."""
+
+    discarded = fields.Integer(required=True)
+    messageIds = fields.List(fields.String(), required=True)
+    executionIds = fields.List(fields.String(), metadata={"description": "Those of jobs, if there are any."})
+    failed = fields.Integer(metadata={"description": "With `limit`: how many were gone already."})
+    nextCursor = fields.String(allow_none=True, metadata=_MORE)
+
+
+class DeadGroupSchema(Schema):
+    """Dead letters with one reason that were to go to one destination."""
+
+    reason = fields.String(required=True, metadata={"enum": [reason.value for reason in DeadReason]})
+    destination = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "Scheme, host and port; `null` where there is none to tell: a record nobody can parse, a "
+            "bot's run, a webhook that is gone."
+        },
+    )
+    count = fields.Integer(required=True)
+    oldest = fields.DateTime(required=True)
+    newest = fields.DateTime(required=True)
+
+
+class DeadGroupsSchema(Schema):
+    """``GET /dead-letters/groups``, the largest first."""
+
+    groups = fields.List(fields.Nested(DeadGroupSchema), required=True)
+    total = fields.Integer(required=True, metadata={"description": "All dead letters there are."})
+    truncated = fields.Boolean(
+        required=True,
+        metadata={"description": "There are more groups, or only the newest letters were looked at."},
+    )
 
 
 class DeliverySchema(Schema):

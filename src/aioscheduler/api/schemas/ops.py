@@ -259,6 +259,48 @@ class PunctualitySchema(PunctualityMetricsSchema):
     timestamp = fields.DateTime(required=True)
 
 
+class MinuteSchema(Schema):
+    """What happened in one minute, of messages and executions together."""
+
+    at = fields.DateTime(required=True)
+    deliveries = fields.Integer(required=True, metadata={"description": "How many attempts ended in it."})
+    failures = fields.Integer(required=True, metadata={"description": "How many of those did not succeed."})
+    latenessP50Ms = fields.Float(
+        required=True, allow_none=True, metadata={"description": "Half of the first attempts left later."}
+    )
+    latenessP99Ms = fields.Float(
+        required=True, allow_none=True, metadata={"description": "One in a hundred of them left later."}
+    )
+
+
+class ActivitySchema(Schema):
+    """``GET /activity``, oldest first."""
+
+    minutes = fields.List(fields.Nested(MinuteSchema), required=True)
+    timestamp = fields.DateTime(required=True)
+
+
+class BucketSchema(Schema):
+    """What falls due from ``at`` until the next bucket begins."""
+
+    at = fields.DateTime(required=True)
+    count = fields.Integer(required=True, metadata={"description": "How many messages."})
+    jobs = fields.Integer(
+        required=True, metadata={"description": "How many jobs by their next run, and executions that wait for it."}
+    )
+
+
+class TimelineSchema(Schema):
+    """``GET /messages/timeline``"""
+
+    # "from" is a word of the language.
+    locals()["from"] = fields.DateTime(required=True)
+    to = fields.DateTime(required=True)
+    before = fields.Integer(required=True, metadata={"description": "Messages due before it begins."})
+    after = fields.Integer(required=True, metadata={"description": "Messages due when it ends, or later."})
+    buckets = fields.List(fields.Nested(BucketSchema), required=True)
+
+
 class MetricsSchema(Schema):
     """``GET /metrics`` as JSON. With an account's token it has ``jobs`` and ``executions`` of its accounts only."""
 

@@ -6,9 +6,11 @@ import re
 from enum import Enum
 from typing import Any, TypeVar
 
+from aioscheduler.api.feed import Kind
 from aioscheduler.api.schemas.base import CheckedFlag, CheckedInteger, CheckedString, Site, SiteSchema
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import MAX_ID_LENGTH
+from aioscheduler.domain.target import MAX_URL_LENGTH, Destination, check_url
 from aioscheduler.errors import InvalidInput, Sentence
 
 MAX_LIMIT = 1000
@@ -24,9 +26,20 @@ E = TypeVar("E", bound=Enum)
 
 def check_limit(value: Any, name: str, site: Site) -> int:
     """Return how many items a page has at most, from text."""
-    if _NUMBER.fullmatch(value) and 1 <= int(value) <= MAX_LIMIT:
-        return int(value)
-    raise InvalidInput.of(name, Sentence("must be a whole number from {min} to {max}", min=1, max=MAX_LIMIT))
+    return _check_number(value, name, MAX_LIMIT)
+
+
+def _check_number(value: Any, name: str, most: int) -> int:
+    """Return a number from a query, or JSON's own from a body, where 3.0 is a whole one."""
+    if isinstance(value, str):
+        number = int(value) if isinstance(value, Word) and _NUMBER.fullmatch(value) else 0
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        number = int(value)
+    else:
+        number = 0
+    if 1 <= number <= most:
+        return number
+    raise InvalidInput.of(name, Sentence("must be a whole number from {min} to {max}", min=1, max=most))
 
 
 def check_flag(value: Any, name: str, site: Site) -> bool:
@@ -53,8 +66,15 @@ def check_filter(value: Any, name: str, site: Site) -> str:
     return value
 
 
+def check_destination(value: Any, name: str, site: Site) -> Destination | None:
+    """Return where a URL leads; an empty text asks for all."""
+    return None if value == "" else check_url(value, name)
+
+
 def check_cursor(value: Any, name: str, site: Site) -> str | None:
     """Return the text of a cursor; only the store can read it."""
+    if not isinstance(value, str):
+        raise InvalidInput.of(name, Sentence("must be a string"))
     if len(value) > MAX_CURSOR_LENGTH:
         raise InvalidInput.of(name, Sentence("must have at most {max} characters", max=MAX_CURSOR_LENGTH))
     return value or None
@@ -88,6 +108,14 @@ def _limit() -> CheckedInteger:
     )
 
 
+def _number(description: str, default: int, most: int) -> CheckedInteger:
+    return CheckedInteger(
+        lambda value, name, site: _check_number(value, name, most),
+        load_default=default,
+        metadata={"description": description, "minimum": 1, "maximum": most},
+    )
+
+
 def _cursor() -> CheckedString:
     return CheckedString(
         check_cursor,
@@ -113,6 +141,18 @@ def _reason() -> CheckedString:
         metadata={
             "description": "Only those that are dead for this reason.",
             "enum": [item.value for item in DeadReason],
+        },
+    )
+
+
+def _destination() -> CheckedString:
+    return CheckedString(
+        check_destination,
+        load_default=None,
+        metadata={
+            "description": "Only those that go to the scheme, host and port of this URL.",
+            "format": "uri",
+            "maxLength": MAX_URL_LENGTH,
         },
     )
 
@@ -156,14 +196,28 @@ class DeadLettersQuery(PageQuery):
 
     prefix = _filter("How the id begins, matched literally.")
     reason = _reason()
+    destination = _destination()
 
 
-class ReplayAllQuery(SiteSchema):
-    """``POST /dead-letters/replay``"""
+class DeadGroupsQuery(SiteSchema):
+    """``GET /dead-letters/groups``"""
+
+    limit = _number("How many groups at most.", 100, MAX_LIMIT)
+
+
+class LettersQuery(SiteSchema):
+    """``POST /dead-letters/replay`` and ``/dead-letters/discard``, in the query and in the body."""
 
     prefix = _filter("How the id begins, matched literally.")
     reason = _reason()
-    all = CheckedFlag(check_flag, load_default=False, metadata={"description": "Replay every dead letter there is."})
+    destination = _destination()
+    all = CheckedFlag(check_flag, load_default=False, metadata={"description": "Every dead letter there is."})
+    limit = CheckedInteger(
+        check_limit,
+        load_default=None,
+        metadata={"description": "How many at most; without it all.", "minimum": 1, "maximum": MAX_LIMIT},
+    )
+    cursor = _cursor()
 
 
 def check_bound(value: Any, name: str, site: Site) -> str:
@@ -187,6 +241,41 @@ class AuditQuery(SiteSchema):
     # "from" is a word of the language.
     locals()["from"] = _bound("Only what was planned for this minute or later.")
     to = _bound("Only what was planned before this; a minute that is begun counts whole.")
+
+
+class ActivityQuery(SiteSchema):
+    """``GET /activity``"""
+
+    minutes = _number("How many minutes, the one that goes on included.", 60, 1440)
+
+
+class TimelineQuery(SiteSchema):
+    """``GET /messages/timeline``"""
+
+    # "from" is a word of the language.
+    locals()["from"] = _bound("Where it begins, by default now.")
+    to = _bound("Where it ends, by default an hour after it begins.")
+    buckets = _number("Into how many stretches of the same length it is cut.", 60, 500)
+
+
+def check_kinds(value: Any, name: str, site: Site) -> frozenset[Kind]:
+    """Return kinds of events, from names with commas between; an empty text asks for all."""
+    chosen = [_choice(Kind, part.strip(), name) for part in value.split(",")]
+    return frozenset(kind for kind in chosen if kind is not None) or frozenset(Kind)
+
+
+class EventsQuery(SiteSchema):
+    """``GET /events``"""
+
+    kinds = CheckedString(
+        check_kinds,
+        load_default=None,
+        metadata={
+            "description": f"Which events, with commas between: {', '.join(kind.value for kind in Kind)}; else all.",
+            "pattern": "^[a-z]+(,[a-z]+)*$",
+            "examples": ["delivery,overview"],
+        },
+    )
 
 
 class DeliveriesQuery(PageQuery):

@@ -1,9 +1,9 @@
 -- discard.lua: delete dead letters.
 -- KEYS[1] hash dead      KEYS[2] zset dead index
 -- ARGV[1] only those dead before this, ms ("" for all)   ARGV[2..] ids
--- returns how many there were
+-- returns which of them there were, counted from 1
 -- include letters
-local discarded = 0
+local discarded = {}
 for i = 2, #ARGV do
   local id = ARGV[i]
   local letter = redis.call('HGET', KEYS[1], id)
@@ -11,7 +11,7 @@ for i = 2, #ARGV do
     local at = string.match(letter, '^%d+')
     if ARGV[1] == '' or tonumber(at) < tonumber(ARGV[1]) then
       unbury(KEYS[1], KEYS[2], id)
-      discarded = discarded + 1
+      discarded[#discarded + 1] = i - 1
     end
   end
 end

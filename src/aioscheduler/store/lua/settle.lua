@@ -4,26 +4,27 @@
 -- KEYS[8] stream deliveries  KEYS[9] zset deliveries index                     KEYS[10] hash audit
 -- KEYS[11] zset audit minutes                           KEYS[12] string lateness of this minute
 -- KEYS[13] zset, KEYS[14] string: of its destinations    KEYS[15..17] the same three of this hour
--- KEYS[18..] string record, one a lease
+-- KEYS[18] string activity of this day                 KEYS[19..] string record, one a lease
 -- ARGV[1] length of the log  ARGV[2] lateness of what was settled before, a line a destination, or ""
--- ARGV[3..] eleven a lease: id, lease, decision ("done", "retry", "bury"), record,
+-- ARGV[3] twice the minute of this day
+-- ARGV[4..] eleven a lease: id, lease, decision ("done", "retry", "bury"), record,
 --   due time in ms (retry), state (retry; "" for none), dead letter (bury), log line ("" for none), its status,
 --   counters as "name=n,name=n,", when it was planned for in ms; a leading "-" in the lease means: sent before, outcome unknown
 -- returns a code a lease: 1 applied, 0 the lease was lost, 2 an outsider changed the record meanwhile,
 --   3 applied, but an outsider had deleted the record
--- include account, lateness, letters, log
-local codes, counts, logged = {}, {}, 0
+-- include account, activity, lateness, letters, log
+local codes, counts, logged, failed = {}, {}, 0, 0
 
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
 
 -- A full server refuses what adds, not what removes: asked first, it refuses all of it.
 redis.call('HINCRBY', KEYS[5], 'delivered', 0)
-for i = 1, (#ARGV - 2) / 11 do
-  local a = 11 * i - 8
+for i = 1, (#ARGV - 3) / 11 do
+  local a = 11 * i - 7
   local id, lease, decision, leased = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local due, state, letter = ARGV[a + 4], ARGV[a + 5], ARGV[a + 6]
   local line, status, names, planned = ARGV[a + 7], ARGV[a + 8], ARGV[a + 9], ARGV[a + 10]
-  local key = KEYS[17 + i]
+  local key = KEYS[18 + i]
   local again = string.sub(lease, 1, 1) == '-'
   if again then lease = string.sub(lease, 2) end
   local code = 0
@@ -62,6 +63,7 @@ for i = 1, (#ARGV - 2) / 11 do
   if line ~= '' and (code ~= 0 or not again) then
     write_line(KEYS[8], KEYS[9], 'm', id, status, line)
     logged = logged + 1
+    if status ~= 'success' then failed = failed + 1 end
     for name, n in string.gmatch(names, '([^=,]+)=(-?%d+),') do count(name, tonumber(n)) end
   end
   codes[i] = code
@@ -71,5 +73,6 @@ for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[5], name, string.form
 
 write_account(KEYS[10], KEYS[11])
 write_lateness(ARGV[2], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17])
+write_activity(KEYS[18], ARGV[3], logged, failed)
 trim_log(KEYS[8], KEYS[9], ARGV[1], logged)
 return codes

@@ -4,17 +4,18 @@
 -- KEYS[8] stream deliveries     KEYS[9] zset deliveries index     KEYS[10] hash audit
 -- KEYS[11] zset audit minutes   KEYS[12] string lateness of this minute    KEYS[13] zset, KEYS[14] string: of its
 --   destinations                KEYS[15..17] the same three of this hour
--- KEYS[18..] six a lease: string record of the job, hash executions, zset history, hash runs, list waiting, hash owner's
+-- KEYS[18] string activity of this day
+-- KEYS[19..] six a lease: string record of the job, hash executions, zset history, hash runs, list waiting, hash owner's
 --   counters
 -- ARGV[1] length of the log     ARGV[2] how many executions a job keeps   ARGV[3] now, ms
--- ARGV[4] lateness of what was settled before, a line a destination, or ""
--- ARGV[5..] 23 a lease: reference, lease, "end" or "release", execution id, its creation in ms, job id, fire time in ms,
+-- ARGV[4] lateness of what was settled before, a line a destination, or ""     ARGV[5] twice the minute of this day
+-- ARGV[6..] 23 a lease: reference, lease, "end" or "release", execution id, its creation in ms, job id, fire time in ms,
 --   status, record, answer, due time in ms and claims so far (release), of the next attempt: reference or "", id,
 --   creation, record, due time in ms; dead letter or "", error, log line with its outcome or "", counters as
 --   "name=n,name=n,", owner's counters likewise, how those of its family begin; a leading "-" in the lease means: sent before, outcome unknown
 -- returns a list a lease: 1 applied or 0 lost, then the references that became due because a run waited
--- include account, history, lateness, letters, log
-local answers, counts, logged = {}, {}, 0
+-- include account, activity, history, lateness, letters, log
+local answers, counts, logged, failed = {}, {}, 0, 0
 local now = ARGV[3]
 local FIELDS = 23
 local ENDS = {success = 'd', skipped = 'm'}
@@ -23,8 +24,8 @@ local function count(name, n) counts[name] = (counts[name] or 0) + n end
 
 -- Asked first, a full server refuses all of it.
 redis.call('HINCRBY', KEYS[5], 'jobs:fired', 0)
-for i = 1, (#ARGV - 4) / FIELDS do
-  local a, k = FIELDS * i - FIELDS + 5, 6 * i + 12
+for i = 1, (#ARGV - 5) / FIELDS do
+  local a, k = FIELDS * i - FIELDS + 6, 6 * i + 13
   local ref, lease, how, id, created, job, fire, status = unpack(ARGV, a, a + 7)
   local text, body, due, claims = unpack(ARGV, a + 8, a + 11)
   local nextref, nextid, nextcreated, nexttext, nextdue = unpack(ARGV, a + 12, a + 16)
@@ -89,6 +90,7 @@ for i = 1, (#ARGV - 4) / FIELDS do
     local outcome, rest = string.match(line, '^(%S+) (.*)$')
     write_line(KEYS[8], KEYS[9], 'j', job, outcome, rest)
     logged = logged + 1
+    if outcome ~= 'success' then failed = failed + 1 end
   end
   answers[i] = answer
 end
@@ -97,5 +99,6 @@ for name, n in pairs(counts) do redis.call('HINCRBY', KEYS[5], name, string.form
 
 write_account(KEYS[10], KEYS[11])
 write_lateness(ARGV[4], KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17])
+write_activity(KEYS[18], ARGV[5], logged, failed)
 trim_log(KEYS[8], KEYS[9], ARGV[1], logged)
 return answers
