@@ -20,7 +20,7 @@ export function useLive(kinds, handler) {
 }
 
 /** Call `call` soon, once for many requests, and at most every `pause` milliseconds. */
-function useThrottled(call, pause) {
+export function useThrottled(call, pause) {
   const latest = useRef(call);
   latest.current = call;
   const state = useRef({ timer: null, last: 0 });
@@ -85,8 +85,9 @@ const MOST_FOLLOWED = 1000;
  *
  * items: the name of the list in an answer. `first` is the first page's whole answer (totals and the like). `reload` reads
  * as many rows again as are there, so that nothing jumps; live events in `on` do it for lists of up to 1,000. Give it to Table as `...list`.
+ * slices: the list is told by `skip` and `total` in place of cursors.
  */
-export function usePaged(path, { query, items: name, limit = 200, on = [], pause = 2000 } = {}) {
+export function usePaged(path, { query, items: name, limit = 200, on = [], pause = 2000, slices = false } = {}) {
   const empty = { items: [], cursor: null, more: false, loading: path !== null, error: null, first: null };
   const [state, setState] = useState(empty);
   const latest = useRef(state);
@@ -103,10 +104,11 @@ export function usePaged(path, { query, items: name, limit = 200, on = [], pause
     let blank = 0;
     try {
       do {
-        const body = await get(path, { query: { ...query, limit, cursor }, signal: own.signal });
+        const place = slices ? { skip: found.length } : { cursor };
+        const body = await get(path, { query: { ...query, limit, ...place }, signal: own.signal });
         first ??= body;
         found = found.concat(body[name]);
-        cursor = body.nextCursor;
+        cursor = slices ? (body[name].length && found.length < body.total ? String(found.length) : null) : body.nextCursor;
         blank = body[name].length ? 0 : blank + 1;
       } while (cursor && found.length < enough && blank < EMPTY_PAGES);
       if (!own.signal.aborted) setState({ items: found, cursor, more: Boolean(cursor), loading: false, error: null, first });

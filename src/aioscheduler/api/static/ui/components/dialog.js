@@ -15,8 +15,8 @@ export function Dialog({ title, onClose, children, foot, side = false, wide = fa
   useLayoutEffect(() => {
     const dialog = own.current;
     dialog.showModal();
-    // The close button comes first; a field that waits for input is the better place.
-    dialog.querySelector("[autofocus], .dialog-body :is(input, textarea, select):not([disabled])")?.focus();
+    // The close button comes first; a field that waits for input is the better place, unless details are there to be read.
+    dialog.querySelector(side ? "[autofocus]" : "[autofocus], .dialog-body :is(input, textarea, select):not([disabled])")?.focus();
     return () => dialog.close();
   }, []);
   const outside = (event) => event.target === own.current;
