@@ -190,7 +190,7 @@ def build_app(
     app = web.Application(middlewares=middlewares(context), client_max_size=0)
     app[CONTEXT] = context
     app[OPENAPI] = orjson.dumps(document())
-    add_routes(app)
+    add_routes(app, with_dashboard=settings.dashboard)
     app.on_shutdown.append(ending)
     app.cleanup_ctx.append(verifying)
     app.cleanup_ctx.append(running)

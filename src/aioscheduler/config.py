@@ -239,6 +239,7 @@ class Settings:
     request_timeout_seconds: float = _setting(60.0, _number(1, 3600))
     rate_limit_per_second: float = _setting(0.0, _number(0, 1_000_000))
     inbox: Literal["true", "false", "open"] = _setting("true", _inbox)
+    dashboard: bool = _setting(True, _boolean)
     event_clients: int = _setting(100, _integer(0, 10_000))
 
     # messages

@@ -116,7 +116,7 @@ async def openapi_json(request: web.Request) -> web.StreamResponse:
 
 
 async def home(request: web.Request) -> web.StreamResponse:
-    """Send a browser that came to the bare address to the documentation."""
+    """Send a browser that came to the bare address to the documentation, where there is no dashboard."""
     raise web.HTTPTemporaryRedirect("/docs")
 
 
@@ -130,4 +130,3 @@ def add_docs_routes(app: web.Application) -> None:
         app.router.add_get(path, handler)
         app.router.add_get(path + "/", handler)
     app.router.add_get(STATIC_PREFIX + "/{name:[A-Za-z0-9./-]+}", static_file)
-    app.router.add_get("/", home)

@@ -295,6 +295,10 @@ DESCRIPTIONS = {
         "The numbers are counted in the same atomic steps as the changes themselves. Those of single minutes are kept "
         "for `AUDIT_TTL_DAYS`."
     ),
+    ("GET", "/session"): (
+        "For pages where people sign in: what `Authorization` or `X-API-Key`, whichever is shown, opens. Wrong "
+        "credentials are no error here; they open nothing."
+    ),
     ("GET", "/punctuality"): (
         "Says of the last minute, hour and day how late first attempts left: from when they were due until the "
         "request was sent, or could not be. What was put off, or waited for a slot or a circuit, counts as late; "
@@ -755,6 +759,7 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         "executions": _ACCOUNTS[2],
         "timestamp": "2030-04-15T02:50:00.250+00:00",
     },
+    ("GET", "/session", 200): {"opens": ["messages", "jobs", "bots"], "accounts": None},
     ("GET", "/punctuality", 200): {
         "target_ms": 1000,
         "breached": False,

@@ -18,6 +18,7 @@ from aioscheduler.api import (
     activity,
     audit,
     bots,
+    dashboard,
     dead_letters,
     deliveries,
     docs_pages,
@@ -588,6 +589,15 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         method="GET",
+        path="/session",
+        handler=dashboard.session,
+        summary="Say what credentials open",
+        tag="operations",
+        access=Access.OPEN,
+        responses={200: ops_shapes.SessionSchema},
+    ),
+    Route(
+        method="GET",
         path="/activity",
         handler=activity.activity,
         summary="Read how many attempts ended in each of the last minutes",
@@ -641,6 +651,9 @@ ROUTES_BY_HANDLER: Final[Mapping[Handler, Route]] = {route.handler: route for ro
 #: What anybody may call; everything else asks for credentials.
 OPEN_HANDLERS: Final[frozenset[Handler]] = frozenset(
     {
+        dashboard.file,
+        dashboard.home,
+        dashboard.page,
         docs_pages.home,
         docs_pages.openapi_json,
         docs_pages.redoc_page,
@@ -655,9 +668,13 @@ _PLACE: Final = re.compile(r"\{(\w+)\}")
 _GREEDY: Final = {"id": r"{id:[\s\S]+}", "any": r"{any:[\s\S]+}"}
 
 
-def add_routes(app: web.Application) -> None:
-    """Add every route, each with and without a trailing slash, and the documentation pages."""
+def add_routes(app: web.Application, *, with_dashboard: bool = True) -> None:
+    """Add every route, each with and without a trailing slash, the documentation pages and the dashboard."""
     docs_pages.add_docs_routes(app)
+    if with_dashboard:
+        dashboard.add_dashboard_routes(app)
+    else:
+        app.router.add_get("/", docs_pages.home)
     paths: dict[str, list[Route]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, []).append(route)

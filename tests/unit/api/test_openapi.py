@@ -91,7 +91,8 @@ def test_every_route_is_documented_and_every_documented_operation_is_a_route() -
         canonical = route.resource.canonical
         if route.method != "HEAD" and not (len(canonical) > 1 and canonical.endswith("/")):
             served.add((route.method, canonical))
-    pages = {("GET", path) for path in ("/", "/docs", "/redoc", "/openapi.json", "/docs/static/{name}")}
+    paths = ("/", "/ui", "/ui/{name}", "/docs", "/redoc", "/openapi.json", "/docs/static/{name}")
+    pages = {("GET", path) for path in paths}
     assert pages <= served
     assert OPERATIONS.keys() == served - pages == {(route.method, route.path) for route in ROUTES}
 

@@ -20,6 +20,22 @@ class HealthSchema(Schema):
     version = fields.String(required=True)
 
 
+class SessionSchema(Schema):
+    """``GET /session``"""
+
+    opens = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Of `messages` (and whatever is the operator's), `jobs` and `bots`; none if wrong."},
+    )
+    accounts = fields.List(
+        fields.String(),
+        required=True,
+        allow_none=True,
+        metadata={"description": "Whose jobs: `null` for all accounts, empty for none."},
+    )
+
+
 class SchedulerHealthSchema(Schema):
     """``GET /scheduler/health``"""
 
