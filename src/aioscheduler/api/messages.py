@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -18,11 +19,11 @@ from aioscheduler.api.problems import problem, status_of
 from aioscheduler.api.respond import answer, language
 from aioscheduler.api.schemas.base import SiteSchema, load
 from aioscheduler.api.schemas.messages import MAX_BATCH
-from aioscheduler.api.schemas.query import BulkQuery, PageQuery, SearchQuery, UpsertQuery, Word
+from aioscheduler.api.schemas.query import BulkQuery, CountQuery, MessagesQuery, SearchQuery, UpsertQuery, Word
 from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.instant import in_zone, isoformat, with_offset
 from aioscheduler.domain.jsontext import raw_items, raw_member
-from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, check_id
+from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, check_id
 from aioscheduler.errors import (
     AioschedulerError,
     Conflict,
@@ -33,7 +34,7 @@ from aioscheduler.errors import (
 )
 from aioscheduler.store.base import Listed, LiveMessage, Scheduled
 
-UPSERT, PAGE, SEARCH, BULK = UpsertQuery(), PageQuery(), SearchQuery(), BulkQuery()
+UPSERT, PAGE, SEARCH, COUNT, BULK = UpsertQuery(), MessagesQuery(), SearchQuery(), CountQuery(), BulkQuery()
 
 #: A search that finds little looks on for so long, in seconds, before it answers with a cursor.
 _SEARCH_PATIENCE = 1.0
@@ -50,7 +51,7 @@ async def create(request: web.Request) -> web.Response:
     members = parse_object(body)
     now, now_ms = context.clock.now(), context.clock.now_ms()
     draft = context.intake.draft(members, now)
-    message = draft.message(None, _payload(body, members), now, now_ms)
+    message = draft.message(None, payload_of(body, members), now, now_ms)
     policy = draft.policy or (_policy(request, context) if "?" in request.raw_path else context.config.on_conflict)
     result = await context.store.schedule(message, policy, fire_at(message.due_at, now))
     check_written(result, message.id)
@@ -68,7 +69,7 @@ async def put(request: web.Request) -> web.Response:
     draft = context.intake.draft(members, now)
     if draft.id is not None and draft.id != message_id:
         raise InvalidInput.of("id", Sentence("must be the id in the path, or be left out"))
-    message = draft.message(message_id, _payload(body, members), now, now_ms)
+    message = draft.message(message_id, payload_of(body, members), now, now_ms)
     result = await context.store.schedule(message, ConflictPolicy.REPLACE, fire_at(message.due_at, now))
     check_written(result, message_id)
     status = 201 if result is Scheduled.CREATED else 200
@@ -123,7 +124,7 @@ class _Batch:
         clock = self._context.clock
         now = clock.now()
         draft = self._context.intake.draft(item, now)
-        message = draft.message(None, _payload(text.encode(), item), now, clock.now_ms())
+        message = draft.message(None, payload_of(text.encode(), item), now, clock.now_ms())
         if message.id in self._taken:
             raise Conflict(Sentence('The batch has another message with the id "{id}".', id=message.id))
         self._taken.add(message.id)
@@ -159,7 +160,8 @@ async def page(request: web.Request) -> web.Response:
     """``GET /messages``"""
     context = request.app[CONTEXT]
     query = load_query(PAGE, request)
-    found, counts = await asyncio.gather(context.store.page(query["limit"], query["cursor"]), context.store.counts())
+    asked = (query[name] for name in ("limit", "cursor", "status", "destination"))
+    found, counts = await asyncio.gather(context.store.page(*asked), context.store.counts())
     zone, speech = context.config.zone, language(request)
     lines: list[dict[str, Any]] = []
     for number, line in enumerate(found.items, 1):
@@ -196,7 +198,9 @@ async def search(request: web.Request) -> web.Response:
     until = context.clock.monotonic() + _SEARCH_PATIENCE
     found: list[LiveMessage] = []
     while True:
-        part = await context.store.search(query["prefix"], query["contains"], limit - len(found), cursor)
+        part = await context.store.search(
+            query["prefix"], query["contains"], limit - len(found), cursor, query["status"], query["destination"]
+        )
         found += part.items
         cursor = part.next_cursor
         if cursor is None or len(found) >= limit or context.clock.monotonic() >= until:
@@ -209,6 +213,13 @@ async def search(request: web.Request) -> web.Response:
             "nextCursor": cursor,
         }
     )
+
+
+async def count(request: web.Request) -> web.Response:
+    """``GET /messages/count``"""
+    query = load_query(COUNT, request)
+    found, exact = await request.app[CONTEXT].store.count(query["prefix"], query["contains"])
+    return answer({"count": found, "exact": exact})
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -331,6 +342,7 @@ def _details(live: LiveMessage, zone: tzinfo, speech: Language) -> dict[str, Any
         **as_given(message),
         "nextRun": with_offset(live.next_run_at, zone),
         "status": word(live.status.value, speech),
+        "nextAttemptAt": None if live.status is MessageStatus.DELIVERING else with_offset(live.next_run_at, zone),
         "attempts": live.attempts,
         "lastError": live.last_error,
         "version": message.version,
@@ -364,8 +376,8 @@ def _policy(request: web.Request, context: Context) -> ConflictPolicy:
     return ConflictPolicy.REPLACE if upsert else ConflictPolicy.REJECT
 
 
-def _payload(body: bytes, members: dict[str, Any]) -> bytes:
-    """Return the payload as it was written."""
+def payload_of(body: bytes, members: Mapping[str, Any]) -> bytes:
+    """Return the payload as it was written in a body that was checked."""
     payload = members["payload"]
     if type(payload) is dict or type(payload) is list:
         # Most clients write as compactly as we do: then it is cheaper to write it again and find it than to cut it out.

@@ -171,10 +171,23 @@ class MessageSchema(MessageBodySchema):
 
 
 class ReplaySchema(SiteSchema):
-    """The body of ``POST /dead-letters/{id}/replay``."""
+    """The body of ``POST /dead-letters/{id}/replay``: when, and of a message what and where to, if not as before."""
 
     scheduleTo = _schedule_to()
     delay = _delay()
+    payload = CheckedValue(
+        lambda value, name, site: value,
+        allow_none=True,
+        metadata={"description": "Any JSON value, in place of the message's payload."},
+    )
+    webhookUrl = CheckedString(
+        _check_url,
+        metadata={
+            "description": "An absolute http or https URL, in place of the message's.",
+            "format": "uri",
+            "maxLength": MAX_URL_LENGTH,
+        },
+    )
 
 
 class BatchSchema(Schema):
@@ -236,6 +249,9 @@ class MessageDetailsSchema(Schema):
     misfireGraceSeconds = fields.Float()
     nextRun = fields.DateTime(required=True)
     status = fields.String(required=True, metadata={"description": _STATUSES})
+    nextAttemptAt = fields.DateTime(
+        required=True, allow_none=True, metadata={"description": "`null` while an attempt is being made."}
+    )
     attempts = fields.Integer(required=True)
     lastError = fields.String(required=True, allow_none=True)
     version = fields.String(required=True)
@@ -270,6 +286,15 @@ class MessageSearchSchema(Schema):
     count = fields.Integer(required=True)
     messages = fields.List(fields.Nested(MessageDetailsSchema), required=True)
     nextCursor = fields.String(required=True, allow_none=True)
+
+
+class CountSchema(Schema):
+    """How many live messages match."""
+
+    count = fields.Integer(required=True)
+    exact = fields.Boolean(
+        required=True, metadata={"description": "`false`: only part of the ids was looked at; there may be more."}
+    )
 
 
 class DeletedSchema(Schema):
