@@ -230,7 +230,14 @@ DESCRIPTIONS = {
         "Up to 1,000 messages. Each is judged by itself, so that a bad one does not spoil the rest; the results stand "
         "in the order given. An id that comes twice is scheduled once: the second is rejected."
     ),
-    ("GET", "/messages"): "By due time, earliest first.",
+    ("GET", "/messages"): (
+        "By due time, earliest first. With `status` or `destination` a page may have fewer than `limit`, even none, "
+        "and a `nextCursor` all the same. `total` is the number of all."
+    ),
+    ("GET", "/messages/count"): (
+        "By a prefix at once, however many there are. What ids contain is looked for among the first 200,000 that have "
+        "the prefix, for a second at most."
+    ),
     ("GET", "/messages/{id}"): "As it was given, and how far it is.",
     ("GET", "/messages/search"): (
         "By how the id begins, by what it contains, or both. Both are matched literally; at least one is needed."
@@ -381,6 +388,7 @@ _LIVE = {
     **MESSAGE,
     "nextRun": _TOMORROW,
     "status": "scheduled",
+    "nextAttemptAt": _TOMORROW,
     "attempts": 0,
     "lastError": None,
     "version": "-5fGk2m0Qx",
@@ -772,6 +780,7 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         ],
         "timestamp": "2030-04-15T02:50:00.250+00:00",
     },
+    ("GET", "/messages/count", 200): {"count": 1042, "exact": True},
     ("GET", "/messages/timeline", 200): {
         "from": "2030-04-15T02:00:00+00:00",
         "to": "2030-04-15T03:00:00+00:00",

@@ -18,11 +18,11 @@ from aioscheduler.api.problems import problem, status_of
 from aioscheduler.api.respond import answer, language
 from aioscheduler.api.schemas.base import SiteSchema, load
 from aioscheduler.api.schemas.messages import MAX_BATCH
-from aioscheduler.api.schemas.query import BulkQuery, PageQuery, SearchQuery, UpsertQuery, Word
+from aioscheduler.api.schemas.query import BulkQuery, CountQuery, MessagesQuery, SearchQuery, UpsertQuery, Word
 from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.instant import in_zone, isoformat, with_offset
 from aioscheduler.domain.jsontext import raw_items, raw_member
-from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, check_id
+from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, check_id
 from aioscheduler.errors import (
     AioschedulerError,
     Conflict,
@@ -33,7 +33,7 @@ from aioscheduler.errors import (
 )
 from aioscheduler.store.base import Listed, LiveMessage, Scheduled
 
-UPSERT, PAGE, SEARCH, BULK = UpsertQuery(), PageQuery(), SearchQuery(), BulkQuery()
+UPSERT, PAGE, SEARCH, COUNT, BULK = UpsertQuery(), MessagesQuery(), SearchQuery(), CountQuery(), BulkQuery()
 
 #: A search that finds little looks on for so long, in seconds, before it answers with a cursor.
 _SEARCH_PATIENCE = 1.0
@@ -159,7 +159,8 @@ async def page(request: web.Request) -> web.Response:
     """``GET /messages``"""
     context = request.app[CONTEXT]
     query = load_query(PAGE, request)
-    found, counts = await asyncio.gather(context.store.page(query["limit"], query["cursor"]), context.store.counts())
+    asked = (query[name] for name in ("limit", "cursor", "status", "destination"))
+    found, counts = await asyncio.gather(context.store.page(*asked), context.store.counts())
     zone, speech = context.config.zone, language(request)
     lines: list[dict[str, Any]] = []
     for number, line in enumerate(found.items, 1):
@@ -196,7 +197,9 @@ async def search(request: web.Request) -> web.Response:
     until = context.clock.monotonic() + _SEARCH_PATIENCE
     found: list[LiveMessage] = []
     while True:
-        part = await context.store.search(query["prefix"], query["contains"], limit - len(found), cursor)
+        part = await context.store.search(
+            query["prefix"], query["contains"], limit - len(found), cursor, query["status"], query["destination"]
+        )
         found += part.items
         cursor = part.next_cursor
         if cursor is None or len(found) >= limit or context.clock.monotonic() >= until:
@@ -209,6 +212,13 @@ async def search(request: web.Request) -> web.Response:
             "nextCursor": cursor,
         }
     )
+
+
+async def count(request: web.Request) -> web.Response:
+    """``GET /messages/count``"""
+    query = load_query(COUNT, request)
+    found, exact = await request.app[CONTEXT].store.count(query["prefix"], query["contains"])
+    return answer({"count": found, "exact": exact})
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -331,6 +341,7 @@ def _details(live: LiveMessage, zone: tzinfo, speech: Language) -> dict[str, Any
         **as_given(message),
         "nextRun": with_offset(live.next_run_at, zone),
         "status": word(live.status.value, speech),
+        "nextAttemptAt": None if live.status is MessageStatus.DELIVERING else with_offset(live.next_run_at, zone),
         "attempts": live.attempts,
         "lastError": live.last_error,
         "version": message.version,

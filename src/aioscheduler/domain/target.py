@@ -80,6 +80,14 @@ def check_url(url: object, field: str = "webhookUrl", max_length: int = MAX_URL_
     return destination
 
 
+def leads_to(url: object, destination: Destination) -> bool:
+    """Say whether a request to this URL, if it is one, goes there."""
+    try:
+        return check_url(url) == destination
+    except InvalidInput:
+        return False
+
+
 @lru_cache(maxsize=4096)
 def _destination(origin: str) -> Destination | None:
     """Return where ``scheme://authority`` leads: remembered, since most messages go where others went.

@@ -372,14 +372,30 @@ class Store(Protocol):
         """Make a live message due at once; ``False`` when there is none. No effect while an attempt goes on."""
         ...
 
-    async def page(self, limit: int, cursor: str | None) -> Page[Listed]:
-        """Return live messages by due time, earliest first, then by id.
+    async def page(
+        self,
+        limit: int,
+        cursor: str | None,
+        status: MessageStatus | None = None,
+        destination: Destination | None = None,
+    ) -> Page[Listed]:
+        """Return live messages by due time, earliest first, then by id: all, or those that match.
+
+        Of those that match it may return fewer than ``limit`` with a cursor when it has looked at many.
 
         :raises InvalidInput: the cursor is none of ours
         """
         ...
 
-    async def search(self, prefix: str, contains: str, limit: int, cursor: str | None) -> Page[LiveMessage]:
+    async def search(
+        self,
+        prefix: str,
+        contains: str,
+        limit: int,
+        cursor: str | None,
+        status: MessageStatus | None = None,
+        destination: Destination | None = None,
+    ) -> Page[LiveMessage]:
         """Return live messages whose id begins with ``prefix`` and contains ``contains``, in order of their ids.
 
         Both are matched literally; an empty one matches all. May return fewer than ``limit`` with a cursor when it
@@ -387,6 +403,11 @@ class Store(Protocol):
 
         :raises InvalidInput: the cursor is none of ours
         """
+        ...
+
+    async def count(self, prefix: str, contains: str) -> tuple[int, bool]:
+        """Return how many live messages match, as for :meth:`search`, and whether that is all; else it has looked at
+        as many as one call may."""
         ...
 
     async def search_ids(self, prefix: str, contains: str) -> Sequence[MessageId]:

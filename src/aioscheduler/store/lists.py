@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 import orjson
 
 from aioscheduler.clock import from_ms, to_ms
-from aioscheduler.domain.message import MessageId
+from aioscheduler.domain.message import MessageId, MessageStatus
+from aioscheduler.domain.target import Destination, leads_to
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
 from aioscheduler.store.base import Counts, Listed, LiveMessage, Overview, Page, Timeline
@@ -20,6 +22,13 @@ from aioscheduler.store.messages import Messages, standing
 
 #: How many ids one step of a search by contents looks at.
 _SCAN = 2000
+#: How many ids that contain a text are counted among, and for how long, in seconds.
+_MOST_COUNTED, _COUNT_SECONDS = 200_000, 1.0
+#: How many pages, or steps of a search, one filtered page looks at.
+_MOST_LOOKS, _MOST_STEPS = 5, 8
+#: Of how many messages that have a state those that wait for a retry are chosen at once.
+_MOST_CHOSEN = 10_000
+_BEGINNING = (-(2**53), "")
 #: How many messages that have a state an overview looks at.
 _MOST_STATES = 1000
 #: How many lines of a list are made at once.
@@ -33,8 +42,53 @@ def _at(score: bytes) -> datetime:
 class Lists(Messages):
     """The verbs about many live messages."""
 
-    async def page(self, limit: int, cursor: str | None) -> Page[Listed]:
-        after_ms, after_id = open_cursor(cursor, int, str) if cursor else (-(2**53), "")
+    async def page(
+        self,
+        limit: int,
+        cursor: str | None,
+        status: MessageStatus | None = None,
+        destination: Destination | None = None,
+    ) -> Page[Listed]:
+        after = open_cursor(cursor, int, str) if cursor else _BEGINNING
+        if status is None and destination is None:
+            return await self._page(limit, after)
+        chosen = await self._places_of(status)
+        found: list[Listed] = []
+        for _ in range(_MOST_LOOKS):
+            part = await (self._page(PAGE, after) if chosen is None else self._chosen(chosen, after))
+            for line in part.items:
+                if status in (None, line.status) and (destination is None or leads_to(line.url, destination)):
+                    found.append(line)
+                    if len(found) == limit:
+                        return Page(items=found, next_cursor=cursor_of(to_ms(line.next_run_at), line.id))
+            if part.next_cursor is None:
+                return Page(items=found, next_cursor=None)
+            after = open_cursor(part.next_cursor, int, str)
+        return Page(items=found, next_cursor=part.next_cursor)
+
+    async def _places_of(self, status: MessageStatus | None) -> list[tuple[int, str]] | None:
+        """Return where messages of a status stand in the list; ``None`` where that cannot be had without looking at
+        all there are."""
+        if status is MessageStatus.DELIVERING:
+            leases = await self._command("HGETALL", keys.LEASED)
+            return sorted((int(float(lease.split(b":")[3])), raw.decode()) for raw, lease in leases.items())
+        if status is MessageStatus.RETRYING and await self._command("HLEN", keys.STATE) <= _MOST_CHOSEN:
+            states = await self._command("HGETALL", keys.STATE)
+            ids = [raw for raw, state in states.items() if State.decode(state).failures]
+            scores = await self._command("ZMSCORE", keys.DUE, *ids) if ids else []
+            return sorted(
+                (int(float(score)), raw.decode()) for raw, score in zip(ids, scores, strict=True) if score is not None
+            )
+        return None
+
+    async def _chosen(self, chosen: Sequence[tuple[int, str]], after: tuple[int, str]) -> Page[Listed]:
+        start = bisect_right(chosen, after)
+        places = chosen[start : start + PAGE]
+        items = await self._lines_of(places, await self._command("HGETALL", keys.LEASED))
+        return Page(items=items, next_cursor=cursor_of(*places[-1]) if start + PAGE < len(chosen) else None)
+
+    async def _page(self, limit: int, after: tuple[int, str]) -> Page[Listed]:
+        after_ms, after_id = after
         rows = await self._run("page", [keys.DUE], [after_ms, after_id, limit, "+inf"])
         places = {rows[i].decode(): int(float(rows[i + 1])) for i in range(0, len(rows), 2)}
         # What is being delivered stands in no order of its own, but is never more than the replicas' slots.
@@ -45,13 +99,16 @@ class Lists(Messages):
                 places.setdefault(message_id, due_ms)  # it may have been claimed between the two looks
         # Code points sort as the bytes of UTF-8 do.
         listed = sorted((due_ms, message_id) for message_id, due_ms in places.items())[:limit]
+        more = len(listed) == limit
+        return Page(items=await self._lines_of(listed, leased), next_cursor=cursor_of(*listed[-1]) if more else None)
+
+    async def _lines_of(self, places: Sequence[tuple[int, str]], leased: dict[bytes, bytes]) -> list[Listed]:
         items: list[Listed] = []
-        for start in range(0, len(listed), _TURN):
+        for start in range(0, len(places), _TURN):
             if start:
                 await asyncio.sleep(0)  # a long list takes longer than a delivery may wait
-            items += await self._listed(listed[start : start + _TURN], leased)
-        more = len(listed) == limit
-        return Page(items=items, next_cursor=cursor_of(*listed[-1]) if more else None)
+            items += await self._listed(places[start : start + _TURN], leased)
+        return items
 
     async def _listed(self, places: Sequence[tuple[int, str]], leased: dict[bytes, bytes]) -> list[Listed]:
         ids = [message_id for _, message_id in places]
@@ -82,12 +139,49 @@ class Lists(Messages):
             )
         return found
 
-    async def search(self, prefix: str, contains: str, limit: int, cursor: str | None) -> Page[LiveMessage]:
-        after = open_cursor(cursor, str)[0] if cursor else None
+    async def search(
+        self,
+        prefix: str,
+        contains: str,
+        limit: int,
+        cursor: str | None,
+        status: MessageStatus | None = None,
+        destination: Destination | None = None,
+    ) -> Page[LiveMessage]:
+        after: str | None = open_cursor(cursor, str)[0] if cursor else None
         if after is not None and not after.startswith(prefix):
             raise InvalidInput.of("cursor", BAD_CURSOR)
-        ids, last = await self._matching(prefix, contains, limit, after)
-        return Page(items=await self._load(ids), next_cursor=None if last is None else cursor_of(last))
+        if status is None and destination is None:
+            ids, last = await self._matching(prefix, contains, limit, after)
+            return Page(items=await self._load(ids), next_cursor=None if last is None else cursor_of(last))
+        found: list[LiveMessage] = []
+        for _ in range(_MOST_STEPS):
+            ids, after = await self._matching(prefix, contains, _TURN, after)
+            for live in await self._load(ids):
+                if status in (None, live.status) and destination in (None, live.message.target.destination):
+                    found.append(live)
+                    if len(found) == limit:
+                        return Page(items=found, next_cursor=cursor_of(live.id))
+            if after is None:
+                return Page(items=found, next_cursor=None)
+        assert after is not None, "it goes on"
+        return Page(items=found, next_cursor=cursor_of(after))
+
+    async def count(self, prefix: str, contains: str) -> tuple[int, bool]:
+        start, end = b"[" + prefix.encode(), b"(" + prefix.encode() + END_OF_PREFIX
+        if not contains:
+            return await self._command("ZLEXCOUNT", keys.INDEX, start, end), True
+        count = 0
+        give_up = self._clock.monotonic() + _COUNT_SECONDS
+        for _ in range(_MOST_COUNTED // _SCAN):
+            last, found = await self._run("count", [keys.INDEX], [start, end, contains, _SCAN])
+            count += found
+            if not last:
+                return count, True
+            if self._clock.monotonic() > give_up:
+                break
+            start = b"(" + last
+        return count, False
 
     async def search_ids(self, prefix: str, contains: str) -> Sequence[MessageId]:
         found: list[MessageId] = []

@@ -35,6 +35,7 @@ async def test_a_message_is_scheduled_and_read_back_as_given(api: Api) -> None:
     assert shown == BODY | {
         "nextRun": "2026-04-15T03:41:45+00:00",
         "status": "scheduled",
+        "nextAttemptAt": "2026-04-15T03:41:45+00:00",
         "attempts": 0,
         "lastError": None,
         "version": answer["version"],

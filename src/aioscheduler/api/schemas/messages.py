@@ -236,6 +236,9 @@ class MessageDetailsSchema(Schema):
     misfireGraceSeconds = fields.Float()
     nextRun = fields.DateTime(required=True)
     status = fields.String(required=True, metadata={"description": _STATUSES})
+    nextAttemptAt = fields.DateTime(
+        required=True, allow_none=True, metadata={"description": "`null` while an attempt is being made."}
+    )
     attempts = fields.Integer(required=True)
     lastError = fields.String(required=True, allow_none=True)
     version = fields.String(required=True)
@@ -270,6 +273,15 @@ class MessageSearchSchema(Schema):
     count = fields.Integer(required=True)
     messages = fields.List(fields.Nested(MessageDetailsSchema), required=True)
     nextCursor = fields.String(required=True, allow_none=True)
+
+
+class CountSchema(Schema):
+    """How many live messages match."""
+
+    count = fields.Integer(required=True)
+    exact = fields.Boolean(
+        required=True, metadata={"description": "`false`: only part of the ids was looked at; there may be more."}
+    )
 
 
 class DeletedSchema(Schema):

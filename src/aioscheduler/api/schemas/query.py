@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from aioscheduler.api.feed import Kind
 from aioscheduler.api.schemas.base import CheckedFlag, CheckedInteger, CheckedString, Site, SiteSchema
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
-from aioscheduler.domain.message import MAX_ID_LENGTH
+from aioscheduler.domain.message import MAX_ID_LENGTH, MessageStatus
 from aioscheduler.domain.target import MAX_URL_LENGTH, Destination, check_url
 from aioscheduler.errors import InvalidInput, Sentence
 
@@ -95,6 +95,11 @@ def check_reason(value: Any, name: str, site: Site) -> DeadReason | None:
     return _choice(DeadReason, value, name)
 
 
+def check_status(value: Any, name: str, site: Site) -> MessageStatus | None:
+    """Return what a message is doing; an empty text asks for all."""
+    return _choice(MessageStatus, value, name)
+
+
 def check_outcome(value: Any, name: str, site: Site) -> OutcomeKind | None:
     """Return how an attempt ended; an empty text asks for all."""
     return _choice(OutcomeKind, value, name)
@@ -174,7 +179,25 @@ class PageQuery(SiteSchema):
     cursor = _cursor()
 
 
-class SearchQuery(PageQuery):
+class MessagesQuery(PageQuery):
+    """``GET /messages``"""
+
+    status = CheckedString(
+        check_status,
+        load_default=None,
+        metadata={"description": "Only those that are so.", "enum": [item.value for item in MessageStatus]},
+    )
+    destination = _destination()
+
+
+class CountQuery(SiteSchema):
+    """``GET /messages/count``"""
+
+    prefix = _filter("How the id begins, matched literally.")
+    contains = _filter("What the id contains, matched literally.")
+
+
+class SearchQuery(MessagesQuery):
     """``GET /messages/search``"""
 
     prefix = _filter("How the id begins, matched literally.")
