@@ -71,6 +71,10 @@ export function shortDateTime(instant) {
 /** "10:41", for axes. */
 export const clock = (instant) => cached(Intl.DateTimeFormat, { timeStyle: "short" }).format(ms(instant));
 
+/** "Tue 14:00", for axes of several days. */
+export const weekdayTime = (instant) =>
+  cached(Intl.DateTimeFormat, { weekday: "short", hour: "2-digit", minute: "2-digit" }).format(ms(instant));
+
 /** "10:41:07.123" */
 export function preciseTime(instant) {
   const at = ms(instant);
@@ -137,8 +141,11 @@ export function ago(instant, at = now()) {
 export function toLocalInput(instant) {
   const at = ms(instant);
   if (Number.isNaN(at)) return "";
-  const local = new Date(at - new Date(at).getTimezoneOffset() * 60_000);
-  return local.toISOString().slice(0, 19);
+  // Not by the zone's offset: it is told in whole minutes, and the years one types on the way to 2026 have seconds in theirs.
+  const local = new Date(at);
+  const two = (value) => String(value).padStart(2, "0");
+  const day = `${String(local.getFullYear()).padStart(4, "0")}-${two(local.getMonth() + 1)}-${two(local.getDate())}`;
+  return `${day}T${two(local.getHours())}:${two(local.getMinutes())}:${two(local.getSeconds())}`;
 }
 
 /** The instant such a field holds, as a Date; null when it is empty or none. */

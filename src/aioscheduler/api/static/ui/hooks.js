@@ -19,8 +19,8 @@ export function useLive(kinds, handler) {
   useEffect(() => (names ? listen(names.split(","), (data, kind) => latest.current(data, kind)) : undefined), [names]);
 }
 
-/** Call `call` soon, once for many requests, and at most every `pause` milliseconds. */
-function useThrottled(call, pause) {
+/** A function that has `call` called soon, once for many requests, and at most every `pause` milliseconds. */
+export function useThrottled(call, pause) {
   const latest = useRef(call);
   latest.current = call;
   const state = useRef({ timer: null, last: 0 });
@@ -80,13 +80,18 @@ const EMPTY_PAGES = 5;
 /** Longer lists are not read again by themselves; change them with `setItems`. */
 const MOST_FOLLOWED = 1000;
 
+/** What the API gives at once, at most. */
+const MOST_AT_ONCE = 1000;
+
 /**
- * A list that comes in pages by cursor: `{items, more, loading, error, loadMore, reload, setItems, first}`.
+ * A list that comes in pages by cursor: `{items, more, loading, error, loadMore, reload, restart, setItems, first}`.
  *
- * items: the name of the list in an answer. `first` is the first page's whole answer (totals and the like). `reload` reads
- * as many rows again as are there, so that nothing jumps; live events in `on` do it for lists of up to 1,000. Give it to Table as `...list`.
+ * items: the name of the list in an answer. limit: the first page's length, further: that of others. `first` is the first
+ * page's whole answer (totals and the like). `reload` reads as many rows again as are there, so that nothing jumps; live
+ * events in `on` do it for lists of up to 1,000. `loading` is not said of it. `restart` begins anew. Give it to Table as
+ * `...list`.
  */
-export function usePaged(path, { query, items: name, limit = 200, on = [], pause = 2000 } = {}) {
+export function usePaged(path, { query, items: name, limit = 200, further = limit, on = [], pause = 2000 } = {}) {
   const empty = { items: [], cursor: null, more: false, loading: path !== null, error: null, first: null };
   const [state, setState] = useState(empty);
   const latest = useRef(state);
@@ -94,16 +99,17 @@ export function usePaged(path, { query, items: name, limit = 200, on = [], pause
   const running = useRef(null);
   const key = path === null ? null : JSON.stringify([path, query ?? null, limit]);
 
-  const read = useCallback(async (from, enough, before, first) => {
+  const read = useCallback(async (from, enough, before, first, { quiet = false } = {}) => {
     running.current?.abort();
     const own = (running.current = new AbortController());
-    setState((old) => ({ ...old, loading: true }));
+    if (!quiet) setState((old) => ({ ...old, loading: true }));
     let cursor = from;
     let found = before;
     let blank = 0;
     try {
       do {
-        const body = await get(path, { query: { ...query, limit, cursor }, signal: own.signal });
+        const length = Math.min(MOST_AT_ONCE, Math.max(cursor ? further : limit, enough - found.length));
+        const body = await get(path, { query: { ...query, limit: length, cursor }, signal: own.signal });
         first ??= body;
         found = found.concat(body[name]);
         cursor = body.nextCursor;
@@ -126,15 +132,20 @@ export function usePaged(path, { query, items: name, limit = 200, on = [], pause
     if (cursor && !loading) read(cursor, items.length + 1, items, first);
   }, [read]);
   const reload = useCallback(() => {
-    if (key !== null) return read(null, latest.current.items.length, [], null);
+    const { items, first } = latest.current;
+    if (key !== null) return read(null, items.length, [], null, { quiet: first !== null });
     return Promise.resolve();
+  }, [read]);
+  const restart = useCallback(() => {
+    setState(empty);
+    if (key !== null) read(null, 1, [], null);
   }, [read]);
   const follow = () => (latest.current.items.length <= MOST_FOLLOWED ? reload() : undefined);
   useLive(on.length ? [...on, "poll", "resync"] : [], useThrottled(follow, pause));
   const setItems = useCallback((change) => {
     setState((old) => ({ ...old, items: typeof change === "function" ? change(old.items) : change }));
   }, []);
-  return { ...state, loadMore, reload, setItems };
+  return { ...state, loadMore, reload, restart, setItems };
 }
 
 const tick = store(0);

@@ -22,7 +22,8 @@ const faint = (found, alpha) => found.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha
  * Curves or bars over time.
  *
  * label: what it shows, for everybody. times: milliseconds, rising. series: `{label, values, colour: "--accent", kind:
- * "line" | "bars"}`, null where there is no value. format(value): for the axis and the readout. summary: a sentence for those
+ * "line" | "bars", told}`, null where there is no value; `told` are the values to say where others are drawn (the upper part
+ * of stacked bars). format(value): for the axis and the readout. summary: a sentence for those
  * who do not see it (the values follow in a table that is not shown).
  */
 export function Plot({ label, times, series, format = number, height = 168, summary, timeFormat = clock, min = 4 }) {
@@ -55,6 +56,9 @@ export function Plot({ label, times, series, format = number, height = 168, summ
       if (gone) return;
       const [muted, line] = [colour("--muted"), colour("--line")];
       const axis = { stroke: muted, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+      const bars = series.some((one) => one.kind === "bars");
+      // Room for the halves of the first and the last bar.
+      const half = () => ((latest.current.data[0][1] ?? 0) - (latest.current.data[0][0] ?? 0)) / 2;
       const options = {
         width: box.current.clientWidth,
         height,
@@ -62,9 +66,12 @@ export function Plot({ label, times, series, format = number, height = 168, summ
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { setScale: false, x: false, y: false } },
         // Some room, so that a quiet hour does not fill the height with noise.
-        scales: { y: { range: (_, low, high) => [0, Math.max(min, (high ?? 0) * 1.1)] } },
+        scales: {
+          x: { range: (_, low, high) => (bars ? [low - half(), high + half()] : [low, high]) },
+          y: { range: (_, low, high) => [0, Math.max(min, (high ?? 0) * 1.1)] },
+        },
         axes: [
-          { ...axis, grid: { show: false }, space: 72, values: (_, all) => all.map((one) => latest.current.timeFormat(one * 1000)) },
+          { ...axis, grid: { show: false }, size: 28, space: 72, values: (_, all) => all.map((one) => latest.current.timeFormat(one * 1000)) },
           { ...axis, size: 56, space: 36, gap: 6, values: (_, all) => all.map((one) => latest.current.format(one)) },
         ],
         series: [
@@ -100,14 +107,14 @@ export function Plot({ label, times, series, format = number, height = 168, summ
   return html`<figure class="plot" aria-labelledby=${id}>
     <figcaption id=${id} class="hidden">${label}. ${summary}</figcaption>
     <div class="plot-legend" aria-hidden="true">
-      ${series.map((one) => html`<span key=${one.label}><i style=${{ background: `var(${one.colour})` }}></i>${one.label}${read !== null ? html` <b>${format(one.values[read])}</b>` : ""}</span>`)}
+      ${series.map((one) => html`<span key=${one.label}><i style=${{ background: `var(${one.colour})` }}></i>${one.label}${read !== null ? html` <b>${format((one.told ?? one.values)[read])}</b>` : ""}</span>`)}
       <span class="plot-at">${read !== null ? timeFormat(times[read]) : ""}</span>
     </div>
     <div class="plot-canvas" ref=${box} style=${{ height: `${height}px` }} aria-hidden="true"></div>
     <table class="hidden">
       <caption>${label}</caption>
       <thead><tr><th></th>${series.map((one) => html`<th key=${one.label} scope="col">${one.label}</th>`)}</tr></thead>
-      <tbody>${times.map((one, index) => html`<tr key=${one}><th scope="row">${timeFormat(one)}</th>${series.map((each) => html`<td key=${each.label}>${format(each.values[index])}</td>`)}</tr>`)}</tbody>
+      <tbody>${times.map((one, index) => html`<tr key=${one}><th scope="row">${timeFormat(one)}</th>${series.map((each) => html`<td key=${each.label}>${format((each.told ?? each.values)[index])}</td>`)}</tr>`)}</tbody>
     </table>
   </figure>`;
 }
