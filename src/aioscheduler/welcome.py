@@ -77,6 +77,7 @@ def banner(settings: Settings, token: Token) -> str:
     kind = "its own store" if settings.embedded else "the store"
     lines = [
         f"aioscheduler {__version__} listens on http://{host}:{port}, with {kind} at {settings.store_address}",
+        *([f"Dashboard      {here}/ui/"] if settings.dashboard else []),
         f"Documentation  {here}/docs",
         f"Token          {token.where}",
     ]

@@ -253,8 +253,8 @@ async def test_a_dialog_keeps_the_focus_and_gives_it_back(page: Page) -> None:
         function Page() {
             const [open, setOpen] = useState(false);
             return html`<main><h1>Dialogs</h1><${Button} onClick=${() => setOpen(true)}>Open</${Button}><${Toasts} />
-                ${open && html`<${ConfirmDialog} title="Delete it?" confirm="Delete" danger onClose=${() => setOpen(false)}
-                    onConfirm=${async () => {
+                ${open && html`<${ConfirmDialog} title="Delete it?" confirm="Delete" danger
+                    onClose=${() => setOpen(false)} onConfirm=${async () => {
                         tries += 1;
                         if (tries === 1) throw new Error("It was refused.");
                         toast("Deleted");
@@ -280,7 +280,8 @@ async def test_a_dialog_keeps_the_focus_and_gives_it_back(page: Page) -> None:
 async def test_formats_say_lateness_durations_and_json_as_people_do(open_page: Opener) -> None:
     page = await open_page(secret=None)
     said = await page.evaluate("""async () => {
-        const { lateness, duration, until, inServiceZone, setServiceZone, fromLocalInput, toLocalInput } = await import("/ui/format.js");
+        const { lateness, duration, until, inServiceZone, setServiceZone, fromLocalInput, toLocalInput } =
+            await import("/ui/format.js");
         const { parseExact } = await import("/ui/api.js");
         const { checkJson, statusOf } = await import("/ui/components.js");
         setServiceZone("America/Sao_Paulo");

@@ -1,4 +1,4 @@
-// All components, for `import { … } from "../components.js"`.
+// All components, so that a view needs one import.
 export * from "./components/buttons.js";
 export * from "./components/dialog.js";
 export * from "./components/fields.js";

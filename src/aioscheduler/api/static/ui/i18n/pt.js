@@ -86,5 +86,4 @@ export default {
   Unhealthy: "Não saudável",
   Enabled: "Ativa",
   Paused: "Pausada",
-  "This view is being built": "Esta visão está sendo construída",
 };

@@ -1,2 +1,3 @@
 export default {
+  "This view is being built": "Esta visão está sendo construída",
 };
