@@ -75,7 +75,12 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 async def optional_object(request: web.Request, limit: int) -> dict[str, Any]:
     """Return the JSON object of a request that may also have no body: then an empty one."""
+    return (await optional_body(request, limit))[1]
+
+
+async def optional_body(request: web.Request, limit: int) -> tuple[bytes, dict[str, Any]]:
+    """Return a body that may be none, and the JSON object that it is: then an empty one."""
     if not request.can_read_body:
-        return {}
+        return b"", {}
     body = await read_body(request, limit)
-    return parse_object(body) if body.strip() else {}
+    return body, parse_object(body) if body.strip() else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from aioscheduler.api.body import parse_object, read_body
@@ -18,6 +19,7 @@ from aioscheduler.api.recurring import (
     load_beside,
     no_job,
     number,
+    previewed,
     queued_sentence,
     run_now,
     set_enabled,
@@ -25,19 +27,27 @@ from aioscheduler.api.recurring import (
 )
 from aioscheduler.api.respond import answer, language
 from aioscheduler.api.schemas.base import SiteSchema, load
-from aioscheduler.api.schemas.bots import BotJobSchema, BotJobsQuery, BotJobUpdateSchema, HistoryQuery, ToggleSchema
+from aioscheduler.api.schemas.bots import (
+    BotJobSchema,
+    BotJobsQuery,
+    BotJobUpdateSchema,
+    BotPreviewQuery,
+    HistoryQuery,
+    ToggleSchema,
+)
 from aioscheduler.api.schemas.query import MAX_LIMIT
 from aioscheduler.domain.execution import Execution, ExecutionStatus
 from aioscheduler.domain.job import BOTS, NO_RETRY, Job, LiveJob
 from aioscheduler.domain.trigger import Schedule, check_schedule
 from aioscheduler.errors import InvalidInput, Sentence
 
-JOB, UPDATE, TOGGLE, JOBS, HISTORY = (
+JOB, UPDATE, TOGGLE, JOBS, HISTORY, PREVIEW = (
     BotJobSchema(),
     BotJobUpdateSchema(),
     ToggleSchema(),
     BotJobsQuery(),
     HistoryQuery(),
+    BotPreviewQuery(),
 )
 
 _FAILED = frozenset({ExecutionStatus.FAILURE, ExecutionStatus.TIMED_OUT, ExecutionStatus.DEAD_LETTER})
@@ -61,6 +71,21 @@ async def listed(request: web.Request) -> web.Response:
         found += part.items
         skip, total = skip + MAX_LIMIT, part.total
     return answer([_shown(live) for live in found])
+
+
+async def preview(request: web.Request) -> web.Response:
+    """``GET /scheduler/jobs/preview``"""
+    context = request.app[CONTEXT]
+    query = load_query(PREVIEW, request)
+    try:
+        config = orjson.loads(query["schedule_config"].encode("utf-8", "surrogatepass"))
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput.of(
+            "schedule_config",
+            Sentence("is no JSON: see line {line}, column {column}", line=error.lineno, column=error.colno),
+        ) from error
+    schedule = check_schedule(query["schedule_type"], config, context.config.zone.key)
+    return answer(await previewed(schedule, context.clock.now(), query["count"], language(request)))
 
 
 async def show(request: web.Request) -> web.Response:

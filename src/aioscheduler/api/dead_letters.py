@@ -10,11 +10,19 @@ from typing import Any
 
 from aiohttp import web
 
-from aioscheduler.api.body import optional_object
+from aioscheduler.api.body import optional_body
 from aioscheduler.api.context import CONTEXT, Context
 from aioscheduler.api.i18n import word
 from aioscheduler.api.intake import fire_at
-from aioscheduler.api.messages import as_given, check_written, load_query, path_id, query_and_body, scheduled
+from aioscheduler.api.messages import (
+    as_given,
+    check_written,
+    load_query,
+    path_id,
+    payload_of,
+    query_and_body,
+    scheduled,
+)
 from aioscheduler.api.recurring import retry
 from aioscheduler.api.respond import answer, language
 from aioscheduler.api.schemas.query import MAX_LIMIT, DeadGroupsQuery, DeadLettersQuery, LettersQuery
@@ -66,12 +74,13 @@ async def replay(request: web.Request) -> web.Response:
     """``POST /dead-letters/{id}/replay``"""
     context = request.app[CONTEXT]
     message_id = path_id(request, action=True)
-    members = await optional_object(request, context.config.max_body_bytes)
+    body, members = await optional_body(request, context.config.max_body_bytes)
     letter = await _letter(context, message_id)
     now = context.clock.now()
     if letter.execution is not None:
         return await _retry(request, letter.execution, members)
-    message = _again(context, letter, members, now)
+    payload = payload_of(body, members) if "payload" in members else None
+    message = _again(context, letter, members, payload, now)
     result = await context.store.replay(letter, message, fire_at(message.due_at, now))
     if result is None:
         raise _no_letter(message_id)
@@ -153,14 +162,14 @@ async def _replay_if_possible(context: Context, letter: DeadLetter) -> bool:
         ended = letter.execution
         return await context.jobs.retry_execution(ended, again(ended, now), now) is Retried.QUEUED
     try:
-        message = _again(context, letter, {}, now)
+        message = _again(context, letter, {}, None, now)
     except InvalidInput:
         return False
     return await context.store.replay(letter, message, fire_at(message.due_at, now)) is Scheduled.CREATED
 
 
 async def _retry(request: web.Request, execution: Execution, members: Mapping[str, Any]) -> web.Response:
-    if wrong := [name for name in ("scheduleTo", "delay") if name in members]:
+    if wrong := [name for name in ("scheduleTo", "delay", "payload", "webhookUrl") if name in members]:
         reason = Sentence("is for messages only: an execution is made again at once")
         raise InvalidInput({name: [reason] for name in wrong})
     further = await retry(request.app[CONTEXT], execution)
@@ -168,10 +177,12 @@ async def _retry(request: web.Request, execution: Execution, members: Mapping[st
     return answer({"status": queued, "jobId": execution.job_id, "executionId": further}, 202)
 
 
-def _again(context: Context, letter: DeadLetter, members: Mapping[str, Any], now: datetime) -> Message:
+def _again(
+    context: Context, letter: DeadLetter, members: Mapping[str, Any], payload: bytes | None, now: datetime
+) -> Message:
     if letter.message is None:
         raise InvalidInput.of("record", Sentence("is no message, so it can be read and deleted, but not sent"))
-    return context.intake.replayed(letter.message, members, now, context.clock.now_ms())
+    return context.intake.replayed(letter.message, members, payload, now, context.clock.now_ms())
 
 
 async def _letter(context: Context, message_id: MessageId) -> DeadLetter:

@@ -218,6 +218,9 @@ DESCRIPTIONS = {
     ),
     ("DELETE", "/scheduler/jobs/{job_id}"): "Its history goes with it; a run that goes on is ended.",
     ("POST", "/scheduler/jobs/{job_id}/run"): "Outside of its schedule, also while it is disabled.",
+    ("GET", "/scheduler/jobs/preview"): (
+        "Says when a schedule would run, in words and in instants, without making a job; intervals count from now."
+    ),
     ("GET", "/scheduler/health"): "503 when the store or the engine is down. Answers within a second.",
     ("POST", "/messages"): (
         "Once this is answered with 2xx, the message will be delivered, or become a dead letter with a reason, or be "
@@ -253,7 +256,8 @@ DESCRIPTIONS = {
         "and a `nextCursor` all the same."
     ),
     ("POST", "/dead-letters/{id}/replay"): (
-        "It leaves the list and is scheduled again, at once or when the body says. Answered 409 while a live message "
+        "It leaves the list and is scheduled again, at once or when the body says. A message can be mended by the way: "
+        "`webhookUrl` and `payload` take the place of its own. Answered 409 while a live message "
         "has its id. An execution of a job is always made again at once."
     ),
     ("GET", "/dead-letters/groups"): (
@@ -553,7 +557,10 @@ REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
         "What one destination refused, in steps": {"destination": "https://example.com", "limit": 100},
     },
     ("POST", "/dead-letters/discard"): {"What came too late": {"reason": "missed_window"}},
-    ("POST", "/dead-letters/{id}/replay"): {"In a minute": {"delay": "1m"}},
+    ("POST", "/dead-letters/{id}/replay"): {
+        "In a minute": {"delay": "1m"},
+        "Mended": {"webhookUrl": _HOOK, "payload": {"order": 1042}},
+    },
     ("POST", "/inbox/{any}"): {"Anything": {"hello": "world"}},
 }
 
@@ -589,6 +596,11 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
     },
     ("POST", "/scheduler/jobs", 201): _NEW_BOT_JOB,
     ("GET", "/scheduler/jobs", 200): [_BOT_JOB],
+    ("GET", "/scheduler/jobs/preview", 200): {
+        "description": "At 08:00, every day (UTC)",
+        "next_runs": ["2030-04-15T08:00:00Z", "2030-04-16T08:00:00Z"],
+        "notes": [],
+    },
     ("GET", "/scheduler/jobs/{job_id}", 200): _BOT_JOB,
     ("PUT", "/scheduler/jobs/{job_id}", 200): {
         **_BOT_JOB,
@@ -722,6 +734,9 @@ RESPONSES: dict[tuple[str, str, int], Any] = {
         "redis": "connected",
         "scheduler_service": "running",
         **_COMMON_HEALTH,
+        "timezone": "UTC",
+        "replicas": 2,
+        "worker": None,
         "in_flight": 0,
         "window_entries": 2,
         "loop_lag_ms": 0.3,

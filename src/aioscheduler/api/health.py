@@ -63,6 +63,14 @@ class StoreProbe:
             return None
         return (found.messages + found.executions).figures()
 
+    async def replicas(self) -> int | None:
+        """Return how many replicas live; ``None`` when the store does not say so in time."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._store.replicas()
+        except (StoreUnavailable, TimeoutError):
+            return None
+
     async def report(self) -> StoreReport | None:
         """Return what the store is, once a write to it came back; ``None`` when that takes too long, or fails."""
         try:

@@ -146,20 +146,32 @@ class Intake:
         self._set_time(draft, members)
         return draft
 
-    def replayed(self, message: Message, members: Mapping[str, Any], now: datetime, now_ms: int) -> Message:
-        """Return the message to schedule in a dead letter's place: due when ``members`` say, or at once.
+    def replayed(
+        self, message: Message, members: Mapping[str, Any], payload: bytes | None, now: datetime, now_ms: int
+    ) -> Message:
+        """Return the message to schedule in a dead letter's place: due when ``members`` say, or at once, and sent where
+        they say, or to where it was.
 
+        :param payload: takes the place of the message's own
         :raises InvalidInput: the members are wrong, or policy forbids the target by now
         """
-        self._guard.check_url(message.target.url)
-        draft = Draft(message.target)
-        if "scheduleTo" in members or "delay" in members:
-            load(self._replay_schema, members, timing_faults(members))
+        is_timed = "scheduleTo" in members or "delay" in members
+        loaded = load(self._replay_schema, members, timing_faults(members) if is_timed else None)
+        target = message.target
+        if "webhookUrl" in loaded:
+            url, destination = loaded["webhookUrl"]
+            target = replace(target, url=url, destination=destination)
+        else:
+            self._guard.check_url(target.url)
+        draft = Draft(target)
+        if is_timed:
             self._set_time(draft, members)
             self._check_past(draft.due_at, now)
         timed = draft.message(message.id, b"", now, now_ms)
         return replace(
             message,
+            target=target,
+            payload=message.payload if payload is None else payload,
             version=timed.version,
             due_at=timed.due_at,
             schedule_to=timed.schedule_to,

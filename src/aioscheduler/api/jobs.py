@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +20,7 @@ from aioscheduler.api.recurring import (
     load_beside,
     no_job,
     number,
+    previewed,
     queued_sentence,
     run_now,
     set_enabled,
@@ -31,15 +30,11 @@ from aioscheduler.api.respond import answer, language
 from aioscheduler.api.schemas.base import SiteSchema
 from aioscheduler.api.schemas.jobs import DEFAULT_TIMEZONE, JobSchema, JobsQuery, JobUpdateSchema, PreviewQuery
 from aioscheduler.api.schemas.query import Word
-from aioscheduler.domain.describe import describe, notes
 from aioscheduler.domain.job import Job, LiveJob
-from aioscheduler.domain.trigger import Schedule, check_cron, trigger_of
+from aioscheduler.domain.trigger import Schedule, check_cron
 from aioscheduler.errors import InvalidInput, Sentence
 
 JOB, UPDATE, JOBS, PREVIEW = JobSchema(), JobUpdateSchema(), JobsQuery(), PreviewQuery()
-
-#: Fire times that are computed before others get a turn of the loop.
-_TURN = 10
 
 
 async def create(request: web.Request) -> web.Response:
@@ -114,22 +109,7 @@ async def preview(request: web.Request) -> web.Response:
     """``GET /api/jobs/preview``"""
     now, speech = request.app[CONTEXT].clock.now(), language(request)
     query = _load(PREVIEW, {name: Word(value) for name, value in request.query.items()}, None)
-    schedule = query["schedule"]
-    trigger = trigger_of(schedule, now)
-    fire_times: list[datetime] = []
-    fire_time = trigger.next_after(now)
-    while fire_time is not None and len(fire_times) < query["count"]:
-        fire_times.append(fire_time)
-        if len(fire_times) % _TURN == 0:
-            await asyncio.sleep(0)
-        fire_time = trigger.next_after(fire_time)
-    return answer(
-        {
-            "description": translate(describe(schedule), speech),
-            "next_runs": [zulu(fire_time) for fire_time in fire_times],
-            "notes": [translate(note, speech) for note in notes(schedule, trigger, fire_times)],
-        }
-    )
+    return answer(await previewed(query["schedule"], now, query["count"], speech))
 
 
 async def _found(request: web.Request) -> LiveJob:

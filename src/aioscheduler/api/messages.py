@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -50,7 +51,7 @@ async def create(request: web.Request) -> web.Response:
     members = parse_object(body)
     now, now_ms = context.clock.now(), context.clock.now_ms()
     draft = context.intake.draft(members, now)
-    message = draft.message(None, _payload(body, members), now, now_ms)
+    message = draft.message(None, payload_of(body, members), now, now_ms)
     policy = draft.policy or (_policy(request, context) if "?" in request.raw_path else context.config.on_conflict)
     result = await context.store.schedule(message, policy, fire_at(message.due_at, now))
     check_written(result, message.id)
@@ -68,7 +69,7 @@ async def put(request: web.Request) -> web.Response:
     draft = context.intake.draft(members, now)
     if draft.id is not None and draft.id != message_id:
         raise InvalidInput.of("id", Sentence("must be the id in the path, or be left out"))
-    message = draft.message(message_id, _payload(body, members), now, now_ms)
+    message = draft.message(message_id, payload_of(body, members), now, now_ms)
     result = await context.store.schedule(message, ConflictPolicy.REPLACE, fire_at(message.due_at, now))
     check_written(result, message_id)
     status = 201 if result is Scheduled.CREATED else 200
@@ -123,7 +124,7 @@ class _Batch:
         clock = self._context.clock
         now = clock.now()
         draft = self._context.intake.draft(item, now)
-        message = draft.message(None, _payload(text.encode(), item), now, clock.now_ms())
+        message = draft.message(None, payload_of(text.encode(), item), now, clock.now_ms())
         if message.id in self._taken:
             raise Conflict(Sentence('The batch has another message with the id "{id}".', id=message.id))
         self._taken.add(message.id)
@@ -375,8 +376,8 @@ def _policy(request: web.Request, context: Context) -> ConflictPolicy:
     return ConflictPolicy.REPLACE if upsert else ConflictPolicy.REJECT
 
 
-def _payload(body: bytes, members: dict[str, Any]) -> bytes:
-    """Return the payload as it was written."""
+def payload_of(body: bytes, members: Mapping[str, Any]) -> bytes:
+    """Return the payload as it was written in a body that was checked."""
     payload = members["payload"]
     if type(payload) is dict or type(payload) is list:
         # Most clients write as compactly as we do: then it is cheaper to write it again and find it than to cut it out.

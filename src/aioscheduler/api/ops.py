@@ -61,8 +61,9 @@ async def detailed_health(request: web.Request) -> web.Response:
     """``GET /health/detailed``"""
     context = request.app[CONTEXT]
     speech = language(request)
-    census, report, last_minute = await asyncio.gather(
-        context.probe.census(), context.probe.report(), context.probe.last_minute()
+    probe = context.probe
+    census, report, last_minute, replicas = await asyncio.gather(
+        probe.census(), probe.report(), probe.last_minute(), probe.replicas()
     )
     engine = context.engine
     healthy = report is not None and engine.listening and engine.running
@@ -74,6 +75,9 @@ async def detailed_health(request: web.Request) -> web.Response:
             "redis": word("connected" if engine.listening else "disconnected", speech),
             "scheduler_service": word("running" if engine.running else "stopped", speech),
             **_common(context, census),
+            "timezone": context.config.zone.key,
+            "replicas": replicas,
+            "worker": context.config.worker,
             "in_flight": engine.in_flight,
             "window_entries": engine.window_size,
             "loop_lag_ms": round(engine.loop_lag_seconds * 1000, 3),

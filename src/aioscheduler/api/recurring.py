@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,13 +12,15 @@ from aiohttp import web
 
 from aioscheduler.api.auth import Principal, principal
 from aioscheduler.api.context import CONTEXT, Context
+from aioscheduler.api.i18n import Language, translate
 from aioscheduler.api.schemas.base import SiteSchema, load
 from aioscheduler.clock import from_ms
+from aioscheduler.domain.describe import describe, notes
 from aioscheduler.domain.execution import Execution, ExecutionId, ExecutionStatus
 from aioscheduler.domain.instant import rfc3339
 from aioscheduler.domain.job import BOTS, Job, JobId, LiveJob, Owner, job_of, new_job_id
 from aioscheduler.domain.message import new_version
-from aioscheduler.domain.trigger import trigger_of
+from aioscheduler.domain.trigger import Schedule, trigger_of
 from aioscheduler.engine.runs import again, manual_run
 from aioscheduler.errors import (
     ExecutionActive,
@@ -34,11 +37,30 @@ from aioscheduler.store.recurring import Retried, Unchanged
 
 #: How often a write is repeated that another one got in front of.
 _TRIES = 10
+#: Fire times that are computed before others get a turn of the loop.
+_TURN = 10
 
 
 def zulu(instant: datetime | None) -> str | None:
     """Return an instant as the job families write it: UTC with ``Z``, decimals only where there are any."""
     return None if instant is None else rfc3339(instant)
+
+
+async def previewed(schedule: Schedule, now: datetime, count: int, speech: Language) -> dict[str, Any]:
+    """Return a schedule in words, so many of its fire times, and what daylight saving does to them."""
+    trigger = trigger_of(schedule, now)
+    fire_times: list[datetime] = []
+    fire_time = trigger.next_after(now)
+    while fire_time is not None and len(fire_times) < count:
+        fire_times.append(fire_time)
+        if len(fire_times) % _TURN == 0:
+            await asyncio.sleep(0)
+        fire_time = trigger.next_after(fire_time)
+    return {
+        "description": translate(describe(schedule), speech),
+        "next_runs": [zulu(fire_time) for fire_time in fire_times],
+        "notes": [translate(note, speech) for note in notes(schedule, trigger, fire_times)],
+    }
 
 
 def check_may(caller: Principal, owner: Owner) -> None:

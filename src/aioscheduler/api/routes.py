@@ -484,6 +484,15 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     _bot_route(
         "GET",
+        "/scheduler/jobs/preview",
+        bots.preview,
+        "Try a bot job's schedule out",
+        query=bot_shapes.BotPreviewQuery,
+        responses={200: job_shapes.PreviewSchema},
+        errors=(400,),
+    ),
+    _bot_route(
+        "GET",
         "/scheduler/jobs/{job_id}",
         bots.show,
         "Read a bot job",

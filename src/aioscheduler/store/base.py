@@ -536,6 +536,10 @@ class Store(Protocol):
         """Say that this replica has given back all its leases and stops."""
         ...
 
+    async def replicas(self) -> int:
+        """Return how many replicas live, this one included once it has said so."""
+        ...
+
     async def recover(self, now: datetime) -> Recovered:
         """Give back the leases of replicas that are dead, and leases that nobody will settle."""
         ...

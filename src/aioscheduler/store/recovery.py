@@ -68,6 +68,10 @@ class Recovery(Leases):
             ("SREM", keys.REPLICAS, self._replica),
         )
 
+    async def replicas(self) -> int:
+        names = sorted(await self._command("SMEMBERS", keys.REPLICAS))
+        return await self._command("EXISTS", *(keys.heartbeat(name.decode()) for name in names)) if names else 0
+
     async def recover(self, now: datetime) -> Recovered:
         moment = self._clock.monotonic()
         if moment - self._looked_at > CONTINUOUS_SECONDS:

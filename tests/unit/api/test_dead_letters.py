@@ -10,7 +10,7 @@ from aioscheduler.domain.execution import DeadReason, ExecutionStatus, Outcome, 
 from aioscheduler.domain.message import MessageId
 from aioscheduler.store import letters
 from aioscheduler.store.base import Decision, Settlement
-from tests.unit.api.conftest import HOOK, Api
+from tests.unit.api.conftest import HOOK, Api, MakeApi
 
 
 async def test_a_dead_letter_keeps_the_whole_message_and_says_why(api: Api) -> None:
@@ -64,6 +64,45 @@ async def test_a_dead_letter_is_replayed_now_or_when_asked(api: Api) -> None:
     await api.bury("y")
     status, answer = await api.call("POST", "/dead-letters/y/replay/")
     assert (status, answer["scheduledFor"]) == (202, "2026-04-15T02:41:45+00:00")
+
+
+async def test_a_dead_letter_is_mended_when_it_is_replayed(make_api: MakeApi) -> None:
+    api = await make_api(block_private=True)
+    await api.bury("x", payload={"n": 1}, method="PUT", headers={"X-A": "b"})
+    for bad, field in (
+        ({"webhookUrl": "example.com"}, "webhookUrl"),
+        ({"webhookUrl": "http://127.0.0.1/"}, "webhookUrl"),
+        ({"webhookUrl": None}, "webhookUrl"),
+        ({"payload": 1, "delay": "soon"}, "delay"),
+    ):
+        status, answer = await api.call("POST", "/dead-letters/x/replay", bad)
+        assert status == 422
+        assert field in answer.get("errors", {field: ""})
+    told: list[str] = []
+    api.context.store.on_scheduled = lambda message_id, due_ms, destination: told.append(destination)
+    body = b'{"webhookUrl": "https://new.example/x", "payload": {"n": 12345678901234567890123}}'
+    status, _ = await api.call("POST", "/dead-letters/x/replay", body)
+    assert status == 202
+    _, shown = await api.call("GET", "/messages/x")
+    assert (shown["webhookUrl"], shown["method"], shown["headers"]) == ("https://new.example/x", "PUT", {"X-A": "b"})
+    assert told == ["https://new.example:443"]
+    live = await api.context.store.get(MessageId("x"))
+    assert live is not None
+    assert live.message.payload == b'{"n": 12345678901234567890123}'
+    await api.bury("y", payload={"n": 1})
+    assert (await api.call("POST", "/dead-letters/y/replay", {"payload": None}))[0] == 202
+    _, shown = await api.call("GET", "/messages/y")
+    assert (shown["payload"], shown["webhookUrl"]) == (None, HOOK)
+
+
+async def test_what_only_messages_have_cannot_be_mended_in_an_execution(api: Api) -> None:
+    job = await api.job()
+    await api.webhook(job["id"])
+    _, queued = await api.call("POST", f"/api/jobs/{job['id']}/run")
+    (execution_id,) = queued["execution_ids"]
+    await api.settle(execution_id, DeadReason.RETRIES_EXHAUSTED, status=ExecutionStatus.DEAD_LETTER)
+    status, answer = await api.call("POST", f"/dead-letters/{execution_id}/replay", {"payload": 1, "webhookUrl": HOOK})
+    assert (status, sorted(answer["errors"])) == (422, ["payload", "webhookUrl"])
 
 
 async def test_a_replay_conflicts_with_a_live_message(api: Api) -> None:
@@ -123,6 +162,7 @@ async def test_dead_letters_are_grouped_by_reason_and_destination(api: Api) -> N
     assert await ids("https://EXAMPLE.com") == sorted(["a1", "a2", execution_id])
     assert await ids("http://other.example:8080/anything&reason=gone") == ["b2"]
     assert await ids("http://other.example:8080&prefix=b&limit=1") == ["b1"]
+    assert await ids("http://other.example:8080&prefix=b&reason=gone") == ["b2"]
     assert await ids("http://other.example") == []
     assert len(await ids("")) == 6
     assert (await api.call("GET", "/dead-letters?destination=example.com"))[0] == 422

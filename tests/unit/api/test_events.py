@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp import ClientError
 
 from aioscheduler.api import events, feed
 from aioscheduler.api.feed import Follower, Kind
@@ -274,3 +275,28 @@ async def test_a_client_that_went_away_makes_room(make_api: MakeApi) -> None:
         wire.cut = 1  # by the client
         while not follower.closed:
             await asyncio.sleep(0.002)
+
+
+async def test_a_client_that_does_not_read_is_cut_after_a_while(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "PATIENCE", 0.05)
+    async with following(api, "?kinds=job") as stream:
+        (follower,) = api.context.feed._followers
+        for _ in range(64):
+            follower.push(bytes(1 << 20))
+        await stopped(api)
+        with pytest.raises(ClientError):
+            await stream._response.read()
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_a_stop(api: Api) -> None:
+    async with following(api, "?kinds=job"):
+        (follower,) = api.context.feed._followers
+        for _ in range(64):
+            follower.push(bytes(1 << 20))
+        async with asyncio.timeout(8):
+            while not follower.writing or follower.closed:
+                await asyncio.sleep(0.002)
+            await asyncio.sleep(0.05)  # until the buffers are full; were they not, nothing would be held up
+            api.context.feed.close()
+            while api.context.feed._followers:
+                await asyncio.sleep(0.002)

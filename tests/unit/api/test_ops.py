@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -17,6 +18,7 @@ from aioscheduler.domain.execution import ExecutionStatus
 from aioscheduler.domain.job import BOTS, Owner
 from aioscheduler.domain.punctuality import Lateness, Window
 from aioscheduler.errors import Sentence, StoreUnavailable
+from aioscheduler.store import keys
 from aioscheduler.store.base import Counts, Punctuality, StoreReport
 from aioscheduler.store.recurring import ExecutionCounts, JobCounts
 from tests.support.clock import START
@@ -82,6 +84,10 @@ class SlowStore:
 
     async def ping(self) -> None:
         await self.may_answer.wait()
+
+    async def replicas(self) -> int:
+        await self.may_answer.wait()
+        return 1
 
     async def report(self) -> StoreReport:
         return StoreReport(kind="redis", version="7.0", persistence="none", used_memory_bytes=1, risks=["all"])
@@ -178,6 +184,17 @@ async def test_probes_of_a_silent_store_share_one_question_and_end(
     assert store.questions == 1
     status, answer = await api.call("GET", "/health/detailed")
     assert (status, answer["database"], answer["store"], answer["punctuality"]) == (503, "disconnected", None, None)
+    assert answer["replicas"] is None
+
+
+async def test_health_tells_the_zone_the_worker_and_how_many_replicas_live(make_api: MakeApi) -> None:
+    api = await make_api(zone=ZoneInfo("America/Sao_Paulo"), worker=2)
+    store = api.context.store
+    await store.heartbeat()
+    # One that nobody has found dead yet.
+    await store._redis.sadd(keys.REPLICAS, "gone")  # type: ignore[attr-defined]
+    _, answer = await api.call("GET", "/health/detailed", token="")
+    assert (answer["timezone"], answer["worker"], answer["replicas"]) == ("America/Sao_Paulo", 2, 1)
 
 
 async def test_each_probe_that_comes_alone_asks_the_store_anew(make_api: MakeApi) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from tests.unit.api.conftest import ACCOUNT, Api, token_of
+from tests.unit.api.conftest import ACCOUNT, API_KEY, Api, token_of
 
 
 async def _preview(api: Api, **query: str) -> tuple[int, Any]:
@@ -74,3 +75,37 @@ async def test_what_is_not_legal_is_refused_by_name(
 
 async def test_a_preview_asks_for_credentials(api: Api) -> None:
     assert (await api.call("GET", "/api/jobs/preview?schedule=@daily", token=""))[0] == 401
+
+
+async def _bot_preview(api: Api, kind: str, config: str, **query: str) -> tuple[int, Any]:
+    text = "&".join(f"{name}={value}" for name, value in query.items())
+    path = f"/scheduler/jobs/preview?schedule_type={kind}&schedule_config={quote(config)}&{text}"
+    return await api.call("GET", path, None, {"X-API-Key": API_KEY}, token="")
+
+
+async def test_a_bot_jobs_schedule_is_shown_likewise(api: Api) -> None:
+    status, answer = await _bot_preview(api, "daily", '{"hour": 8, "timezone": "America/New_York"}', count="2")
+    assert (status, answer["next_runs"]) == (200, ["2026-04-15T12:00:00Z", "2026-04-16T12:00:00Z"])
+    assert "08:00" in answer["description"]
+    assert answer["notes"] == []
+    _, answer = await _bot_preview(api, "interval", '{"hours": 2}')
+    assert answer["next_runs"][:2] == ["2026-04-15T04:41:45Z", "2026-04-15T06:41:45Z"]
+    assert len(answer["next_runs"]) == 5
+    _, same = await _preview(api, schedule="0 8 * * *")
+    _, cron = await _bot_preview(api, "cron", '{"cron_expression": "0 8 * * *"}')
+    assert cron == same
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "field"),
+    [
+        ("daily", "{hour: 8}", "schedule_config"),
+        ("daily", "[8]", "schedule_config"),
+        ("daily", '{"hour": 25}', "schedule_config.hour"),
+        ("hourly", "{}", "schedule_type"),
+        ("cron", '{"cron_expression": "61 * * * *"}', "schedule_config.cron_expression"),
+    ],
+)
+async def test_a_bot_jobs_schedule_that_is_none_is_refused(api: Api, kind: str, config: str, field: str) -> None:
+    status, answer = await _bot_preview(api, kind, config)
+    assert (status, list(answer["errors"])) == (400, [field])

@@ -7,7 +7,14 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from aioscheduler.api.schemas.base import CheckedFlag, CheckedInteger, CheckedObject, CheckedString, SiteSchema
-from aioscheduler.api.schemas.jobs import RunsSchema, check_number, description_field, enabled_field, name_field
+from aioscheduler.api.schemas.jobs import (
+    RunsSchema,
+    check_number,
+    description_field,
+    enabled_field,
+    name_field,
+    previews_field,
+)
 from aioscheduler.api.schemas.query import check_flag
 from aioscheduler.domain.trigger import ScheduleType
 
@@ -74,6 +81,21 @@ class BotJobsQuery(SiteSchema):
     """``GET /scheduler/jobs``"""
 
     enabled_only = CheckedFlag(check_flag, load_default=False, metadata={"description": "Only those that are enabled."})
+
+
+class BotPreviewQuery(SiteSchema):
+    """``GET /scheduler/jobs/preview``"""
+
+    schedule_type = _schedule_type(required=True)
+    schedule_config = CheckedString(
+        lambda value, name, site: value,
+        required=True,
+        metadata={
+            "description": "The configuration as JSON, as in a job's body.",
+            "examples": ['{"cron_expression": "0 8-18 * * 1-5"}'],
+        },
+    )
+    count = previews_field()
 
 
 class HistoryQuery(SiteSchema):

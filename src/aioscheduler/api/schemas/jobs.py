@@ -426,16 +426,21 @@ class WebhooksQuery(SliceQuery):
     job_id = _job_id(required=True)
 
 
+def previews_field() -> CheckedInteger:
+    """Return the field that says how many runs a preview shows."""
+    return CheckedInteger(
+        lambda value, name, site: check_number(value, name, 1, MAX_PREVIEWS),
+        load_default=DEFAULT_PREVIEWS,
+        metadata={"description": "How many runs to show.", "minimum": 1, "maximum": MAX_PREVIEWS},
+    )
+
+
 class PreviewQuery(SiteSchema):
     """``GET /api/jobs/preview``"""
 
     schedule = _schedule(required=True)
     timezone = _timezone()
-    count = CheckedInteger(
-        lambda value, name, site: check_number(value, name, 1, MAX_PREVIEWS),
-        load_default=DEFAULT_PREVIEWS,
-        metadata={"description": "How many runs to show.", "minimum": 1, "maximum": MAX_PREVIEWS},
-    )
+    count = previews_field()
 
 
 # -- answers ------------------------------------------------------------------------------------------------------

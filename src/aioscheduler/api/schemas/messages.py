@@ -171,10 +171,23 @@ class MessageSchema(MessageBodySchema):
 
 
 class ReplaySchema(SiteSchema):
-    """The body of ``POST /dead-letters/{id}/replay``."""
+    """The body of ``POST /dead-letters/{id}/replay``: when, and of a message what and where to, if not as before."""
 
     scheduleTo = _schedule_to()
     delay = _delay()
+    payload = CheckedValue(
+        lambda value, name, site: value,
+        allow_none=True,
+        metadata={"description": "Any JSON value, in place of the message's payload."},
+    )
+    webhookUrl = CheckedString(
+        _check_url,
+        metadata={
+            "description": "An absolute http or https URL, in place of the message's.",
+            "format": "uri",
+            "maxLength": MAX_URL_LENGTH,
+        },
+    )
 
 
 class BatchSchema(Schema):

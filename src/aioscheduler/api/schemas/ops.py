@@ -78,6 +78,15 @@ class DetailedHealthSchema(Schema):
     scheduled_jobs = fields.Integer(required=True, allow_none=True)
     uptime = fields.String(required=True)
     version = fields.String(required=True)
+    timezone = fields.String(required=True, metadata={"description": "`TIMEZONE`."})
+    replicas = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "How many live, workers included."}
+    )
+    worker = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Which worker answers; `null` where there is one process."},
+    )
     in_flight = fields.Integer(required=True)
     window_entries = fields.Integer(required=True)
     loop_lag_ms = fields.Float(required=True)
