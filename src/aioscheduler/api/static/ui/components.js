@@ -1,4 +1,5 @@
 // All components, so that a view needs one import.
+export * from "./components/attempts.js";
 export * from "./components/buttons.js";
 export * from "./components/dialog.js";
 export * from "./components/fields.js";

@@ -61,6 +61,14 @@ export default {
   "JSON is needed here, such as {example}.": "Aqui é preciso um JSON, como {example}.",
   "This is not JSON: see line {line}, column {column}.": "Isto não é JSON: veja a linha {line}, coluna {column}.",
   "This is not JSON yet.": "Isto ainda não é JSON.",
+  // Attempts
+  "Waited to be taken up": "Esperou ser assumida",
+  "Waited for its turn": "Esperou a sua vez",
+  "Connected and sent": "Conexão e envio",
+  "Waited for the answer": "Esperou a resposta",
+  "Read the answer": "Leitura da resposta",
+  "Attempt {number}": "Tentativa {number}",
+  "{late} late": "{late} de atraso",
   // Time
   now: "agora",
   "in {duration}": "em {duration}",
