@@ -59,6 +59,10 @@ async def test_without_letters_a_sentence_says_what_would_be_here_and_one_that_c
     await kill(client, receiver, "fresh-1")
     await row(page, "fresh-1").wait_for()
     await page.get_by_text("1 in all").wait_for()
+    # A page that knows of one letter from the beginning hears that it has gone.
+    await page.reload()
+    await row(page, "fresh-1").wait_for()
+    await page.locator("header").get_by_text("Live", exact=True).wait_for()
     await client.call("DELETE", "/dead-letters/fresh-1")
     await page.get_by_role("heading", name="No dead letters").wait_for()
 
@@ -92,7 +96,7 @@ async def test_details_tell_all_and_mending_sends_it_elsewhere_with_another_payl
     open_page: Opener, client: Client, receiver: Receiver, watch: Watch
 ) -> None:
     watch.allowed.append("422")
-    await kill(client, receiver, "mend-1", payload={"n": 1}, headers={"X-Tenant": "acme"})
+    await kill(client, receiver, "mend-1", payload={"n": 9007199254740993}, headers={"X-Tenant": "acme"})
     page = await open_page("dead-letters?q=mend")
     await page.get_by_role("link", name="mend-1", exact=True).focus()
     await page.keyboard.press("Enter")
@@ -101,21 +105,22 @@ async def test_details_tell_all_and_mending_sends_it_elsewhere_with_another_payl
     await panel.get_by_text("X-Tenant: acme").wait_for()
     await panel.get_by_text("Attempt 1").wait_for()
     await panel.get_by_text("Waited for the answer").wait_for()
-    assert '"n": 1' in await panel.get_by_role("region", name="Payload").inner_text()
+    # Larger than a number of the page can be: it is shown, and sent, as it was written.
+    assert '"n": 9007199254740993' in await panel.get_by_role("region", name="Payload").inner_text()
     await assert_accessible(page)
     await panel.get_by_role("button", name="Mend").press("Enter")
 
     form = page.get_by_role("dialog", name="Mend mend-1")
     url = form.get_by_label("Webhook URL")
     assert await url.input_value() == receiver.url("/gone")
+    assert "9007199254740993" in await form.get_by_label("Payload").input_value()
     await url.fill("not a url")
     await form.get_by_label("Payload").fill("{broken")
     await form.get_by_role("button", name="Replay").click()
     await form.get_by_text(re.compile("This is not JSON")).wait_for()
-    # Larger than a number of the page can be: it has to arrive as it was typed.
     await form.get_by_label("Payload").fill('{"n": 12345678901234567890}')
     await url.press("Enter")
-    await form.get_by_text(re.compile("must be .*http")).wait_for()
+    await form.get_by_text(re.compile("must not contain spaces")).wait_for()
     assert await url.get_attribute("aria-invalid") == "true"
     await assert_accessible(page)
     await url.fill(receiver.url("/mended"))
@@ -242,7 +247,7 @@ async def test_a_record_that_is_no_message_shows_its_bytes_and_cannot_be_sent(
         store.set(b"message:broken-1", b"{no json \xff", px=60_000)
     page = await open_page("dead-letters?reason=invalid_record")
     await row(page, "broken-1").wait_for()
-    assert await row(page, "broken-1").get_by_role("button", name="Replay").count() == 0
+    assert await row(page, "broken-1").get_by_role("button").all_inner_texts() == ["Delete"]
     await page.get_by_role("link", name="broken-1").click()
     await page.get_by_role("dialog").get_by_text("e25vIGpzb24g/w==").wait_for()
     assert await page.get_by_role("dialog").get_by_role("button", name="Replay").count() == 0
@@ -286,5 +291,6 @@ async def test_a_service_that_refuses_is_quoted_and_without_a_stream_changes_are
     await page.get_by_role("button", name="Try again").click()
     await page.get_by_text(why).wait_for(state="detached")
     await kill(client, receiver, "polled-letter")
-    await page.clock.run_for(8000)
+    await page.clock.fast_forward(6000)
+    await page.clock.fast_forward(3000)
     await row(page, "polled-letter").wait_for()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,12 @@ def delivery(number: int, **more: Any) -> dict[str, Any]:
     at = "2030-04-15T02:41:45.000+00:00"
     names = ("scheduledFor", "dueAt", "claimedAt", "startedAt", "sentAt", "answeredAt", "finishedAt")
     told = {"attempt": 1, "status": "success", "latenessMs": 12.4, "durationMs": 300.0, "responseCode": 200}
-    return {"id": f"1902345678901-{number}", "messageId": f"made-{number}", "error": None} | dict.fromkeys(names, at) | told | more
+    return (
+        {"id": f"1902345678901-{number}", "messageId": f"made-{number}", "error": None}
+        | dict.fromkeys(names, at)
+        | told
+        | more
+    )
 
 
 async def test_attempts_appear_as_they_end_with_lateness_and_answer(
@@ -83,9 +89,7 @@ async def test_a_pause_holds_the_list_and_counts_what_comes(
     assert await row(page, "held-").count() == 2
 
 
-async def test_who_reads_further_down_is_not_pushed_away(
-    open_page: Opener, client: Client, receiver: Receiver
-) -> None:
+async def test_who_reads_further_down_is_not_pushed_away(open_page: Opener, client: Client, receiver: Receiver) -> None:
     await deliver(client, receiver, *(f"deep-{number}" for number in range(30)))
     page = await open_page("deliveries")
     await live(page)
@@ -164,10 +168,9 @@ async def test_details_say_where_the_time_went_and_lead_on(
 
 async def test_a_flood_leaves_few_rows_in_the_page_and_older_ones_within_reach(open_page: Opener) -> None:
     page = await open_page(secret=None)
+    flooded, listed_once = False, asyncio.Event()
     log = [delivery(number) for number in range(2000, 0, -1)]
-    events = "".join(
-        f"event: delivery\ndata: {orjson.dumps(one).decode()}\n\n" for one in reversed(log[:1500])
-    )
+    events = "".join(f"event: delivery\ndata: {orjson.dumps(one).decode()}\n\n" for one in reversed(log[:1500]))
 
     async def listed(route: Route) -> None:
         asked = dict(part.split("=") for part in route.request.url.split("?")[1].split("&"))
@@ -175,13 +178,14 @@ async def test_a_flood_leaves_few_rows_in_the_page_and_older_ones_within_reach(o
         end = start + limit
         found = log[start:end] if flooded else log[1500:][start:end]
         await route.fulfill(json={"deliveries": found, "nextCursor": str(end) if len(found) == limit else None})
+        listed_once.set()
 
     async def flood(route: Route) -> None:
         nonlocal flooded
+        await listed_once.wait()
         flooded = True
         await route.fulfill(status=200, headers={"Content-Type": "text/event-stream"}, body=events)
 
-    flooded = False
     await page.route(re.compile(r"/deliveries\?"), listed)
     await page.route("**/events", flood)
     await page.goto(page.url.split("#")[0] + "#/deliveries")
@@ -216,12 +220,15 @@ async def test_a_narrow_dark_portuguese_screen_holds_it_all(
 
 
 async def test_without_a_stream_the_list_is_polled_for(open_page: Opener, client: Client, receiver: Receiver) -> None:
+    await deliver(client, receiver, "polled-first")
     page = await open_page("deliveries", secret=None)
     await page.clock.install()
     await page.route("**/events", lambda route: route.fulfill(status=200, body="no stream"))
     await page.locator("input[name=token]").fill(TOKEN)
     await page.keyboard.press("Enter")
     await page.locator("header").get_by_text("Polling").wait_for()
+    await row(page, "polled-first").wait_for()
     await deliver(client, receiver, "polled-delivery")
-    await page.clock.run_for(7000)
+    await page.clock.fast_forward(6000)
+    await page.clock.fast_forward(1000)
     await row(page, "polled-delivery").wait_for()

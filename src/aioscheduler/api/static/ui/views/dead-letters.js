@@ -22,17 +22,24 @@ export default function DeadLetters({ params }) {
   const [search, setSearch] = useSearch(params);
   const filter = Object.fromEntries(Object.entries({ prefix: params.q, reason: params.reason, destination: params.to }).filter(([, value]) => value));
   const isFiltered = Object.keys(filter).length > 0;
-  const groups = useApi("/dead-letters/groups", { query: { limit: 200 } });
+  const groups = useApi("/dead-letters/groups", { query: { limit: 200 }, every: 15_000 });
   const list = usePaged("/dead-letters", { query: filter, items: "deadLetters", limit: 100, further: 500 });
   const [ticked, setTicked] = useState(new Set());
   const [asking, setAsking] = useState(null);
   const [busy, setBusy] = useState(new Set());
 
+  // Events are hints: what they did not tell is seen some time later.
+  const seen = useRef(null);
+  useEffect(() => {
+    const total = groups.data?.total;
+    if (seen.current !== null && total !== undefined && total !== seen.current && list.items.length <= MOST_FOLLOWED) list.reload();
+    seen.current = total ?? seen.current;
+  }, [groups.data]);
   const look = () => {
     groups.reload();
     if (list.items.length <= MOST_FOLLOWED) list.reload();
   };
-  useFollowed(useThrottled(look, 2000), list.items);
+  useFollowed(useThrottled(look, 2000), list.items, groups.data?.total);
   const key = JSON.stringify(filter);
   useEffect(() => setTicked(new Set()), [key]);
 
@@ -122,7 +129,7 @@ export default function DeadLetters({ params }) {
     </div>
     ${filter.reason && html`<p class="muted dead-help">${reasonHelp(filter.reason)}</p>`}
     <div class=${waiting ? "dead-list waiting" : "dead-list"}>
-      <${Table} ...${list} label=${t("Dead letters")} rows=${rows} rowKey=${(row) => row.id} columns=${columns}
+      <${Table} ...${list} reload=${look} label=${t("Dead letters")} rows=${rows} rowKey=${(row) => row.id} columns=${columns}
         total=${known.count ?? undefined} rowHref=${(row) => link("dead-letters", { ...params, id: row.id })}
         actions=${actions} actionsWidth="16rem" selected=${ticked} onSelect=${setTicked}
         empty=${html`<${Empty} title=${t("None fits")} action=${html`<${Button} onClick=${() => { setSearch(""); change({ q: null, reason: null, to: null }); }}>${t("Show all")}</${Button}>`}>${t("No dead letter is like that. The search looks at how the id begins.")}</${Empty}>`} />
@@ -157,13 +164,10 @@ function useSearch(params) {
 }
 
 /** Look again when letters come or go: most of what happens is no letter. */
-function useFollowed(look, items) {
-  const dead = useRef(null);
+function useFollowed(look, items, total) {
   useLive(["overview", "message", "poll", "resync"], (data, kind) => {
     if (kind === "overview") {
-      const before = dead.current;
-      dead.current = data.dead;
-      if (before !== null && before !== data.dead) look();
+      if (data.dead !== total) look();
     } else if (kind !== "message" || data.change === "dead" || items.some((row) => row.id === data.id)) look();
   });
 }

@@ -41,7 +41,7 @@ export function useTail(query, held) {
     const known = new Set(before.map((row) => row.id));
     const all = [...rows.filter((row) => !known.has(row.id)), ...before].sort((one, other) => (isNewer(one.id, other.id) ? -1 : 1));
     setFresh({ key, rows: all.slice(0, MOST) });
-    // What would leave a gap, or a long list, is read again; that also says where older ones begin.
+    // After many there may be a gap: they are read again, which also says where older ones begin.
     if (again || all.length > MOST / 2) list.reload();
   };
   const look = useThrottled(() => (held ? setHidden(told.current.count) : show()), SHOW_MS);
@@ -55,10 +55,7 @@ export function useTail(query, held) {
       if (!fits(data)) return;
       own.rows.unshift(data);
       own.count += 1;
-      if (own.rows.length > MOST) {
-        own.rows.length = MOST;
-        own.again = true;
-      }
+      if (own.rows.length > MOST) own.rows.length = MOST;
     } else {
       own.again = true;
       if (kind === "missed") own.count += data.count;
