@@ -60,7 +60,7 @@ export function Table({
   const nearEnd = range[1] >= rows.length - AHEAD;
   useEffect(() => {
     if (nearEnd && more && !loading && !error && rows.length) loadMore?.();
-  }, [nearEnd, more, loading, rows.length]);
+  }, [nearEnd, more, loading, error, rows.length]);
 
   if (!rows.length && !more && !loading && !error) return html`<div class="table-frame">${empty}</div>`;
 
