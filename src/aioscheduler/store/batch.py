@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from aioscheduler.errors import Sentence, StoreUnavailable
@@ -24,9 +25,15 @@ class Batcher(Generic[Item, Result]):
     """
 
     def __init__(
-        self, send: Callable[[list[Item]], Awaitable[Sequence[Result]]], most: int, weigh: Callable[[Item], int]
+        self,
+        send: Callable[[list[Item]], Awaitable[Sequence[Result | asyncio.Future[Result]]]],
+        most: int,
+        weigh: Callable[[Item], int],
     ) -> None:
-        """Send at most ``most`` items together, and of large ones, as ``weigh`` tells in bytes, fewer."""
+        """Send at most ``most`` items together, and of large ones, as ``weigh`` tells in bytes, fewer.
+
+        Where ``send`` returns a future for an item, its result is handed out when it is there; others do not wait.
+        """
         self._send = send
         self._most = most
         self._weigh = weigh
@@ -63,7 +70,9 @@ class Batcher(Generic[Item, Result]):
                     _fail(batch, error)
                 else:
                     for (_, receipt), result in zip(batch, results, strict=True):
-                        if not receipt.done():
+                        if isinstance(result, asyncio.Future):
+                            result.add_done_callback(partial(_pass_on, receipt))
+                        elif not receipt.done():
                             receipt.set_result(result)
         finally:
             self._task = None
@@ -86,6 +95,11 @@ class Batcher(Generic[Item, Result]):
         """Wait until nothing is on its way."""
         while self._task is not None:
             await asyncio.wait([self._task])
+
+
+def _pass_on(receipt: Receipt[Result], result: asyncio.Future[Result]) -> None:
+    if not receipt.done() and not result.cancelled():
+        receipt.set_result(result.result())
 
 
 def _fail(batch: Sequence[tuple[object, Receipt[Result]]], error: Exception) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -39,54 +38,21 @@ class _Write(NamedTuple):
     policy: ConflictPolicy
 
 
-@dataclass(slots=True)
-class _Passing:
-    """Hands a receipt what came of a write, once that is decided."""
-
-    receipt: Receipt[Scheduled]
-    later: Callable[[int, Receipt[Scheduled]], None]
-
-    def done(self) -> bool:
-        return self.receipt.done()
-
-    def set_result(self, code: int) -> None:
-        if code < _TAKEN:
-            self.receipt.set_result(_SCHEDULED[code])
-        else:
-            self.later(code, self.receipt)
-
-    def set_exception(self, exception: Exception) -> None:
-        self.receipt.set_exception(exception)
-
-
 class Messages(Calls):
     """The verbs about one message, or some by their ids."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        self._handing_out: set[asyncio.Task[None]] = set()
+        self._deciding: set[asyncio.Task[Scheduled]] = set()
         self._schedule = Batcher(self._schedule_batch, BATCH, weigh=lambda item: len(item.record))
 
     async def schedule(self, message: Message, policy: ConflictPolicy, fire_at: datetime) -> Scheduled:
-        code = await self._schedule(_Write(message, to_ms(fire_at), encode(message), policy))
-        if code >= _TAKEN:
-            await self._decided(code)
-        return _SCHEDULED[code % _TAKEN]
+        return await self._schedule(_Write(message, to_ms(fire_at), encode(message), policy))
 
     def hand_in(self, message: Message, policy: ConflictPolicy, fire_at: datetime, receipt: Receipt[Scheduled]) -> None:
-        write = _Write(message, to_ms(fire_at), encode(message), policy)
-        self._schedule.post(write, _Passing(receipt, self._hand_out_later))
+        self._schedule.post(_Write(message, to_ms(fire_at), encode(message), policy), receipt)
 
-    def _hand_out_later(self, code: int, receipt: Receipt[Scheduled]) -> None:
-        async def hand_out() -> None:
-            await self._decided(code)
-            receipt.set_result(_SCHEDULED[code % _TAKEN])
-
-        task = asyncio.create_task(hand_out(), name="hand out a receipt")
-        self._handing_out.add(task)
-        task.add_done_callback(self._handing_out.discard)
-
-    async def _schedule_batch(self, items: list[_Write]) -> Sequence[int]:
+    async def _schedule_batch(self, items: list[_Write]) -> Sequence[Scheduled | asyncio.Future[Scheduled]]:
         records = [keys.record(item.message.id) for item in items]
         args: list[Any] = [self._replica]
         for item in items:
@@ -94,12 +60,23 @@ class Messages(Calls):
         with self._echo(records) as own:
             codes: list[int] = await self._run("schedule", [*keys.LIVE, *records], args)
             own += [code % _TAKEN in _WRITTEN for code in codes]
+        results: list[Scheduled | asyncio.Future[Scheduled]] = []
         for item, code in zip(items, codes, strict=True):
             if code % _TAKEN in _LIVE:
                 self._tell(item.message, item.due_ms)
-            if code >= _TAKEN:
-                self._note_taken(item.message.id, code)
-        return codes
+            results.append(_SCHEDULED[code] if code < _TAKEN else self._once_decided(item.message.id, code))
+        return results
+
+    def _once_decided(self, message_id: MessageId, code: int) -> asyncio.Future[Scheduled]:
+        async def decide() -> Scheduled:
+            await self._decided(code)
+            return _SCHEDULED[code % _TAKEN]
+
+        self._note_taken(message_id, code)
+        task = asyncio.create_task(decide(), name="wait for a lease taken away")
+        self._deciding.add(task)
+        task.add_done_callback(self._deciding.discard)
+        return task
 
     async def cancel(self, ids: Sequence[MessageId]) -> Sequence[bool]:
         found: list[bool] = []

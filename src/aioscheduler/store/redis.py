@@ -76,8 +76,8 @@ class RedisStore(Lists, Archive, Recovery, Runs, Auditing, Punctual):
     async def drain(self) -> None:
         """Wait until no batch is on its way."""
         await self._schedule.drain()
-        if self._handing_out:
-            await asyncio.wait(self._handing_out)
+        if self._deciding:
+            await asyncio.wait(self._deciding)
         await self._settle.drain()
         await self._write_job.drain()
         await self._settle_run.drain()

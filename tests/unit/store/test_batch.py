@@ -123,3 +123,21 @@ async def test_drain_waits_for_all_that_is_on_its_way() -> None:
     await drained
     assert wire.sent == [[0], [1], [2]]
     await asyncio.gather(*tasks)
+
+
+async def test_a_result_that_is_not_there_yet_is_handed_out_later_and_holds_up_nobody() -> None:
+    later: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def send(items: list[int]) -> Sequence[str | asyncio.Future[str]]:
+        return [later if item == 1 else f"r{item}" for item in items]
+
+    batch = Batcher(send, 100, weigh=lambda _: 1)
+    tasks = [asyncio.create_task(batch(item)) for item in (0, 1, 1, 2)]
+    await rest()
+    assert [task.done() for task in tasks] == [True, False, False, True]
+    tasks[2].cancel()
+    await rest()
+    later.set_result("r1")
+    assert await tasks[1] == "r1"
+    assert tasks[2].cancelled()
+    assert await batch(3) == "r3"
