@@ -118,7 +118,7 @@ async def open_page(browser: Browser, service: Service, watch: Watch) -> AsyncIt
             if secret is not None:
                 await page.locator("input[name=token]").fill(secret)
                 await page.keyboard.press("Enter")
-                await page.locator("main h1").wait_for()
+                await page.locator("header.top").wait_for()
             return page
 
         yield open_

@@ -203,7 +203,6 @@ async def test_without_a_stream_the_page_polls_and_says_so(open_page: Opener, cl
 
 async def test_a_service_that_is_away_is_told_and_its_return_too(page: Page, watch: Watch) -> None:
     watch.allowed.append("net::ERR_FAILED")
-    await page.context.set_offline(False)
     away = re.compile(r"/(events|metrics|messages|health|activity|punctuality)")
     await page.route(away, lambda route: route.abort())
     await page.reload()

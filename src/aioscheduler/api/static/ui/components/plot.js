@@ -26,7 +26,7 @@ const faint = (found, alpha) => found.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha
  * of stacked bars). format(value): for the axis and the readout. summary: a sentence for those
  * who do not see it (the values follow in a table that is not shown).
  */
-export function Plot({ label, times, series, format = number, height = 168, summary, timeFormat = clock, min = 4 }) {
+export function Plot({ label, times, series, format = number, height = 176, summary, timeFormat = clock, min = 4 }) {
   const box = useRef(null);
   const plot = useRef(null);
   const [theme, setTheme] = useState(0);
@@ -71,8 +71,8 @@ export function Plot({ label, times, series, format = number, height = 168, summ
           y: { range: (_, low, high) => [0, Math.max(min, (high ?? 0) * 1.1)] },
         },
         axes: [
-          { ...axis, grid: { show: false }, size: 28, space: 72, values: (_, all) => all.map((one) => latest.current.timeFormat(one * 1000)) },
-          { ...axis, size: 56, space: 36, gap: 6, values: (_, all) => all.map((one) => latest.current.format(one)) },
+          { ...axis, grid: { show: false }, size: 26, space: 72, values: (_, all) => all.map((one) => latest.current.timeFormat(one * 1000)) },
+          { ...axis, size: (_, labels) => 16 + 6.5 * Math.max(3, ...(labels ?? []).map((one) => one.length)), space: 36, gap: 6, values: (_, all) => all.map((one) => latest.current.format(one)) },
         ],
         series: [
           {},

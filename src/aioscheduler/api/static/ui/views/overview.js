@@ -112,9 +112,8 @@ function Next({ list }) {
       ${t("A message is one webhook call at an instant of your choice. Schedule the first one to the built-in inbox and watch it arrive.")}</${Empty}>`}
     ${rows?.length > 0 && html`<ul class="next-list">${rows.map((row) => html`<li key=${row.messageId}>
       <a class="next-id" href=${link("upcoming", { id: row.messageId })}>${row.messageId}</a>
-      <span class="next-target muted">${row.job}</span>
+      <span class="next-target muted">${statusOf(row.status) !== "scheduled" && html`<${StatusBadge} status=${row.status} /> `}${row.job}</span>
       <span class="next-when"><${Countdown} at=${row.nextRun} /><span class="muted"><${Instant} at=${row.nextRun} /></span></span>
-      ${statusOf(row.status) !== "scheduled" && html`<span class="next-status"><${StatusBadge} status=${row.status} /></span>`}
     </li>`)}</ul>`}
   </${Card}>`;
 }
