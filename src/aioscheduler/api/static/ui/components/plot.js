@@ -62,7 +62,7 @@ export function Plot({ label, times, series, format = number, height = 176, summ
       const options = {
         width: box.current.clientWidth,
         height,
-        padding: [8, 4, 0, 0],
+        padding: [8, 16, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { setScale: false, x: false, y: false } },
         // Some room, so that a quiet hour does not fill the height with noise.

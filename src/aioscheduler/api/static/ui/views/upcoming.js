@@ -43,6 +43,8 @@ function useTyped(params, name) {
   return [text, setText, given];
 }
 
+const idOf = (found) => found.messageId ?? found.id;
+
 /** A search tells messages as they were given: as rows of the list. */
 const rowOf = (found) =>
   "messageId" in found ? found : { ...found, messageId: found.id, job: `${found.method ?? "POST"} ${found.webhookUrl}` };
@@ -63,6 +65,18 @@ function useEnded(list) {
   latest.current = { items: list.items, ended };
   const timers = useRef(new Map());
   useEffect(() => () => timers.current.forEach(clearTimeout), []);
+  // A list that is read again may lose a row before its event comes: then this is where it stood.
+  const lost = useRef(new Map());
+  const before = useRef([]);
+  useEffect(() => {
+    if (list.first === null) lost.current.clear();
+    else if (before.current.length <= MOST_READ_AGAIN) {
+      const there = new Set(list.items.map(idOf));
+      before.current.forEach((row, place) => there.has(idOf(row)) || lost.current.set(idOf(row), { row, place }));
+      for (const id of lost.current.keys()) if (lost.current.size > MOST_FAREWELLS) lost.current.delete(id);
+    }
+    before.current = list.first === null ? [] : list.items;
+  }, [list.items, list.first]);
 
   const forget = (id) => setEnded((old) => {
     const next = new Map(old);
@@ -70,12 +84,12 @@ function useEnded(list) {
   });
   const end = (id, what) => {
     const { items, ended: known } = latest.current;
-    const place = items.findIndex((row) => row.messageId === id);
-    const row = known.get(id)?.row ?? items[place];
-    if (!row) return;
+    const there = items.findIndex((row) => idOf(row) === id);
+    const found = known.get(id) ?? (there >= 0 ? { row: items[there], place: there } : lost.current.get(id));
+    if (!found) return;
     setEnded((old) => {
       const next = new Map(old);
-      next.set(id, { row, place, late: null, ...old.get(id), ...what });
+      next.set(id, { row: rowOf(found.row), place: found.place, late: null, ...old.get(id), ...what });
       while (next.size > MOST_FAREWELLS) next.delete(next.keys().next().value);
       return next;
     });
@@ -83,7 +97,7 @@ function useEnded(list) {
     timers.current.set(id, setTimeout(() => {
       timers.current.delete(id);
       // What is not read again would come back.
-      list.setItems((all) => (all.length > MOST_READ_AGAIN ? all.filter((one) => one.messageId !== id) : all));
+      list.setItems((all) => (all.length > MOST_READ_AGAIN ? all.filter((one) => idOf(one) !== id) : all));
       forget(id);
     }, FAREWELL_MS));
   };
@@ -125,7 +139,7 @@ function useMessages(filters) {
   // New rows are marked when they are read, not when they are told of.
   useEffect(() => {
     if (!known.current.size) return undefined;
-    const there = list.items.filter((row) => known.current.delete(row.messageId ?? row.id)).map((row) => row.messageId ?? row.id);
+    const there = list.items.map(idOf).filter((id) => known.current.delete(id));
     if (known.current.size > 1000) known.current.clear();
     if (!there.length) return undefined;
     setFresh(new Set(there));
@@ -168,10 +182,10 @@ export default function Upcoming({ params }) {
 
   const columns = [
     { key: "id", title: t("Message"), render: (row) => html`<span title=${row.messageId}>${row.messageId}</span>` },
-    { key: "target", title: t("Target"), render: (row) => html`<span class="muted" title=${row.job}>${row.job}</span>` },
+    { key: "target", title: t("Target"), render: (row) => html`<span class="muted" title=${row.job}>${row.job.replace(/^POST /, "")}</span>` },
     { key: "due", title: t("Due"), width: "9.25rem", render: (row) => html`<${DueCell} row=${row} />` },
     { key: "at", title: t("At"), width: "9.25rem", narrow: "hide", render: (row) => html`<span class="muted"><${Instant} at=${row.nextRun} /></span>` },
-    { key: "status", title: t("Status"), width: "10.5rem", render: (row) => html`<${StatusCell} row=${row} />` },
+    { key: "status", title: t("Status"), width: "11rem", render: (row) => html`<${StatusCell} row=${row} />` },
   ];
   const actions = (row) => row.ended ? [] : [
     { label: t("Send now"), onClick: () => ask("send", row.messageId) },
