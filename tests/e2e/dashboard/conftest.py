@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 import pytest_asyncio
 
-from aioscheduler.api.routes import ROUTES
 from tests.support.browser import MISSING, Watch, launch
 from tests.support.client import Client
 from tests.support.processes import TOKEN, Service
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 API_KEY = "key-for-tests-0123456789"
 JWT_SECRET = "a secret of at least 32 bytes, as it should be"
-#: What the page can do without; a browser tells on its console that it is not there.
-_OPTIONAL = [path for path in ("/events", "/activity") if path not in {route.path for route in ROUTES}]
 
 Open = Callable[..., Awaitable["Page"]]
 
@@ -84,9 +81,7 @@ async def client(service: Service) -> AsyncIterator[Client]:
 @pytest.fixture
 def watch(service: Service) -> Watch:
     """What the pages of this test complained of; the test fails when there is anything unexpected at its end."""
-    made = Watch(service.url)
-    made.allowed += [f"404 .*{path}" for path in _OPTIONAL]
-    return made
+    return Watch(service.url)
 
 
 class Opener(Protocol):

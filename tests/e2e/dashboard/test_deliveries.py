@@ -196,10 +196,11 @@ async def test_a_flood_leaves_few_rows_in_the_page_and_older_ones_within_reach(o
     await row(page, "made-2000").get_by_text("12 ms").wait_for()
     await row(page, "made-2000").get_by_text("0.3 s").wait_for()
     for target in (1900, 1400, 1):
-        await page.wait_for_function(
-            "(place) => { scrollTo(0, 44 * place); return [...document.querySelectorAll('tbody .row-link')]"
-            ".some((one) => one.textContent === `made-${2000 - place}`); }",
-            arg=2000 - target,
+        await page.evaluate(
+            "async (place) => { while (![...document.querySelectorAll('tbody .row-link')]"
+            ".some((one) => one.textContent === `made-${2000 - place}`)) "
+            "{ scrollTo(0, 44 * place); await new Promise(requestAnimationFrame); } }",
+            2000 - target,
         )
     assert await page.locator("tbody tr").count() < 80
 
