@@ -31,7 +31,7 @@ ACCOUNT = "123e4567-e89b-12d3-a456-426614174000"
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def clinic(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """A service that reminds patients, sends follow-ups and lost a few of them."""
-    redis = RedisServer()
+    redis = RedisServer(append_only=True)
     redis.start()
     settings = {"REDIS_URL": redis.url, "RETRY_MAX_ATTEMPTS": "1", "TIMEZONE": "America/Sao_Paulo"}
     try:
@@ -49,7 +49,7 @@ async def _fill(client: Client, service: Service) -> None:
     coming = [
         _message(f"123_55119{number:08}_{delay}", delay, inbox)
         for number in range(12)
-        for delay in ("20m", "2h", "12h", "24h")
+        for delay in (f"{5 + 4 * number}m", "2h", "12h", "24h")
     ]
     assert (await client.call("POST", "/messages/batch", {"messages": sent + lost + coming}))[0] == 200
     for name, schedule in (("Opening hours", "0 8 * * mon-fri"), ("Evening report", "30 19 * * *")):
@@ -91,13 +91,14 @@ async def test_every_view_fits_and_can_be_shown(
         await page.goto(f"{clinic.url}/ui/")
         await page.locator("input[name=token]").fill(TOKEN)
         await page.keyboard.press("Enter")
+        await page.get_by_role("status").get_by_role("button").click()
         for view in VIEWS:
             await page.goto(f"{clinic.url}/ui/#/{view}")
             title = view.replace("-", " ").capitalize()
             await page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
             # What is read from the service is there.
             shown = {"deliveries": "reminder_0", "dead-letters": "survey_00", "jobs": "Opening hours"}
-            await page.get_by_text(shown.get(view, "123_5511900000000_20m")).first.wait_for()
+            await page.get_by_text(shown.get(view, "123_5511900000000_5m")).first.wait_for()
             await assert_fits(page)
             if "SCREENSHOTS" not in os.environ or (scheme == "light" and width == 1280 and view in SHOWN):
                 picture = folder / f"{view}{'' if folder != tmp_path else f'-{width}-{scheme}'}.png"

@@ -18,15 +18,22 @@ redis.call('SET', KEYS[5], '1', 'PX', ARGV[4])
 -- Calls, not what they do, are what a batch costs: as many ids as possible share one.
 local last = #ARGV
 local dues = redis.call('ZMSCORE', KEYS[1], unpack(ARGV, 7, last))
-local records = redis.call('MGET', unpack(KEYS, 9, last + 2))
 local states = redis.call('HMGET', KEYS[3], unpack(ARGV, 7, last))
 local taken, leases, gone, bytes = {}, {}, {}, 0
+local records, full
 for i = 7, last do
-  local id, due, record = ARGV[i], dues[i - 6], records[i - 6]
-  local size = record and #record or 0
+  local place = (i - 7) % 32 + 1
+  if place == 1 and not full then
+    local final = i + 33 < last + 2 and i + 33 or last + 2
+    records = redis.call('MGET', unpack(KEYS, i + 2, final))
+  end
+  local id, due = ARGV[i], dues[i - 6]
+  local record = not full and records[place]
+  local ready = due and not taken[id] and tonumber(due) <= now + ahead
   -- An answer that is too large comes too late; what is left for the next has a row as if it was too early.
-  if due and not taken[id] and tonumber(due) <= now + ahead and (bytes == 0 or bytes + size <= 16777216) then
-    bytes = bytes + size
+  full = full or ready and record and bytes > 0 and bytes + #record > 16777216
+  if ready and not full then
+    bytes = bytes + (record and #record or 0)
     taken[id] = true
     taken[#taken + 1] = id
     local state = states[i - 6] or ''

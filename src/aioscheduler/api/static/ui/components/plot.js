@@ -18,6 +18,9 @@ function colour(name) {
 
 const faint = (found, alpha) => found.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
 
+/** Where values stand alone, so that no line leads to them. */
+const lonely = (values) => values.flatMap((one, at) => (one != null && values[at - 1] == null && values[at + 1] == null ? [at] : []));
+
 /**
  * Curves or bars over time.
  *
@@ -67,7 +70,7 @@ export function Plot({ label, times, series, format = number, height = 176, summ
         cursor: { y: false, points: { size: 6 }, drag: { setScale: false, x: false, y: false } },
         // Some room, so that a quiet hour does not fill the height with noise.
         scales: {
-          x: { range: (_, low, high) => (bars ? [low - half(), high + half()] : [low, high]) },
+          x: { range: (_, low, high) => [low - half(), high + half()] },
           y: { range: (_, low, high) => [0, Math.max(min, (high ?? 0) * 1.1)] },
         },
         axes: [
@@ -81,7 +84,7 @@ export function Plot({ label, times, series, format = number, height = 176, summ
             if (one.kind === "bars") {
               return { stroke, fill: faint(stroke, 0.75), width: 0, points: { show: false }, paths: UPlot.paths.bars({ size: [0.7, 24], radius: 0.2 }) };
             }
-            return { stroke, width: 1.75, fill: one.fill ? faint(stroke, 0.1) : undefined, spanGaps: false, points: { size: 4 } };
+            return { stroke, width: 1.75, fill: one.fill ? faint(stroke, 0.1) : undefined, spanGaps: false, points: { size: 5, show: false, filter: (drawn, at) => lonely(drawn.data[at]) } };
           }),
         ],
         hooks: { setCursor: [(own) => setAt(own.cursor.idx ?? null)] },
