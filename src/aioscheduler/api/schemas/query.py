@@ -155,8 +155,7 @@ def _destination() -> CheckedString:
         check_destination,
         load_default=None,
         metadata={
-            "description": "Only those that go to the scheme, host and port of this URL.",
-            "format": "uri",
+            "description": "Only those that go to the scheme, host and port of this URL, such as `https://example.com`.",
             "maxLength": MAX_URL_LENGTH,
         },
     )
