@@ -66,7 +66,7 @@ export default {
   "in 10 s": "em 10 s",
   "This is past: it will be sent at once.": "Isto já passou: será enviada imediatamente.",
   "Webhook URL": "URL do webhook",
-  "Send to the inbox": "Enviar para a caixa de entrada",
+  "Send to the inbox": "Usar a caixa de entrada",
   Payload: "Conteúdo",
   Method: "Método",
   "Time limit, seconds": "Tempo limite, segundos",
