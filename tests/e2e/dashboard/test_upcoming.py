@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
 import orjson
+import pytest
 
 from tests.e2e.dashboard.conftest import Opener
 from tests.support.browser import Watch, assert_accessible, assert_fits

@@ -96,6 +96,8 @@ async def test_more_than_a_look_can_tell_is_counted_as_missed(api: Api, monkeypa
         assert event is not None
         assert (event.name, event.data) == ("missed", {"count": 3})
         assert [(await stream.of("delivery")).data["messageId"] for _ in range(2)] == ["d", "e"]
+        monkeypatch.undo()
+        api.context.feed._wake.set()
 
 
 async def test_what_became_of_a_message_is_told(api: Api) -> None:

@@ -56,7 +56,7 @@ export function Plot({ label, times, series, format = number, height = 176, summ
     let gone = false;
     let watcher = null;
     library().then((UPlot) => {
-      if (gone) return;
+      if (gone || !box.current) return;
       const [muted, line] = [colour("--muted"), colour("--line")];
       const axis = { stroke: muted, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
       const bars = series.some((one) => one.kind === "bars");

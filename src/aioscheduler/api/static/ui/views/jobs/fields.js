@@ -110,15 +110,17 @@ export function MoreFields({ wrong, children }) {
  * wrong with it.
  */
 export function usePreview(family, given, complete, zone) {
-  const settled = useSettled(JSON.stringify(given), 250);
-  const [path, query] = FAMILIES[family].preview(JSON.parse(settled), 5);
+  // What was settled before may not have been complete.
+  const asked = complete ? JSON.stringify(given) : "";
+  const settled = useSettled(asked, 250);
+  const [path, query] = settled ? FAMILIES[family].preview(JSON.parse(settled), 5) : [null];
   const { data, error, loading } = useApi(complete ? path : null, { query });
   const [last, setLast] = useState(null);
   useEffect(() => {
     if (data || error) setLast(data);
   }, [data, error]);
   const shown = error ? null : (data ?? last);
-  const stale = loading || settled !== JSON.stringify(given);
+  const stale = loading || settled !== asked;
   const unknown = error && Object.keys(error.errors ?? {}).length === 0;
   const box = html`<section class=${`preview ${stale ? "stale" : ""}`} aria-label=${t("Next runs")} aria-live="polite">
     ${complete && !error ? html`<${Preview} found=${shown} zone=${zone} />`
