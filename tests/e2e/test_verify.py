@@ -68,9 +68,11 @@ async def test_every_broken_replica_is_found_by_its_promise_and_one_that_is_not_
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.chdir(ROOT)
-    commands = [COMMAND, *((sys.executable, "-m", "tests.support.broken", kind) for kind in KINDS)]
-    clean, *others = await asyncio.gather(*(outcome(command, folder) for command in commands))
-    assert clean == (0, dict.fromkeys(clean[1], 0))
+    # By itself: beside five others it could be late for want of a core.
+    code, violations = await outcome(COMMAND, folder)
+    assert (code, violations) == (0, dict.fromkeys(violations, 0))
+    commands = [(sys.executable, "-m", "tests.support.broken", kind) for kind in KINDS]
+    others = await asyncio.gather(*(outcome(command, folder) for command in commands))
     for (kind, (promise, _)), (code, violations) in zip(KINDS.items(), others, strict=True):
         assert code == 1, kind
         assert violations[promise] > 0, (kind, violations)
