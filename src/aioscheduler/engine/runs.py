@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from aioscheduler.clock import to_ms
 from aioscheduler.domain.execution import Execution, ExecutionStatus
@@ -26,8 +26,12 @@ def _planned(job: Job, webhook: JobWebhook | None, name: str) -> Planned:
 
 
 def manual_run(job: Job, webhooks: Sequence[JobWebhook], now: datetime) -> Run:
-    """Return a run that somebody asks for now, outside of the schedule."""
-    return run_of(job, webhooks, to_ms(now), waits=True)
+    """Return a run that somebody asks for now, outside of the schedule.
+
+    Its fire time is rounded down: it begins at once, and would otherwise do so before the instant it is named after.
+    """
+    begun = now - timedelta(microseconds=now.microsecond % 1000)
+    return run_of(job, webhooks, to_ms(begun), waits=True)
 
 
 def attempt_after(execution: Execution, attempt: int, failures: int, due_at: datetime, now: datetime) -> Execution:

@@ -67,6 +67,12 @@ def test_a_run_by_hand_is_of_this_moment_and_waits_for_its_turn() -> None:
     assert manual_run(of, [hook], LATER) == run_of(of, [hook], to_ms(LATER), waits=True)
 
 
+@pytest.mark.parametrize("microseconds", [1, 500, 999])
+def test_p2_a_run_by_hand_which_begins_at_once_is_not_named_after_an_instant_to_come(microseconds: int) -> None:
+    run = manual_run(job(), [], LATER + timedelta(microseconds=microseconds))
+    assert run.fire_ms == to_ms(LATER)
+
+
 @pytest.mark.parametrize("with_webhook", [True, False])
 def test_the_attempt_after_belongs_to_the_same_run_and_knows_nothing_of_the_one_before(with_webhook: bool) -> None:
     before = execution(attempt=3, failures=2, with_webhook=with_webhook)
