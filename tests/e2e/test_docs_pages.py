@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import orjson
@@ -16,17 +14,12 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from aioscheduler.api.docs_pages import OPENAPI, STATIC, STATIC_PREFIX, add_docs_routes
 from aioscheduler.api.openapi import document
+from tests.support.browser import MISSING, launch
 
 if TYPE_CHECKING:
     from playwright.async_api import ConsoleMessage, Error, Page, Request
 
 Client = TestClient[web.Request, web.Application]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-MISSING = [
-    name
-    for name, there in (("the package playwright", find_spec("playwright")), ("chromium on the PATH", CHROMIUM))
-    if not there
-]
 needs_browser = pytest.mark.skipif(bool(MISSING), reason=f"missing: {' and '.join(MISSING)}")
 
 
@@ -133,19 +126,7 @@ async def watched(client: Client) -> AsyncIterator[Watched]:
 
     assert isinstance(client.server, TestServer)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--no-first-run",
-                # Nothing but loopback exists for this browser.
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            ],
-        )
+        browser = await launch(playwright)
         page = await browser.new_page(viewport={"width": 1280, "height": 900})
         seen = Watched(page, str(client.make_url("")).rstrip("/"))
         page.on("request", seen.on_request)
