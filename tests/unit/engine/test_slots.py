@@ -330,14 +330,15 @@ class AccountsMachine(RuleBasedStateMachine):
 
     @rule(destination=st.sampled_from("abcdefgh"))
     def nobody_is_passed_over(self, destination: str) -> None:
-        """Who has nothing out and waits where nothing is out has the next slot there, if there are two."""
+        """Who has nothing out and waits where nothing is out has a slot, if there is one for each destination."""
         using = {owner_of(entry_id) for entry_id, _ in self.out}
         ready = [
             owner
             for (name, owner), line in self.waiting.items()
             if name == destination and line and owner not in using and destination not in {each for _, each in self.out}
         ]
-        if ready and len(self.out) < TOTAL:
+        competing = {name for (name, _), line in self.waiting.items() if line}
+        if ready and TOTAL - len(self.out) >= len(competing):
             taken = self.slots.take(200)
             assert any(each == destination for _, each in taken)
             for entry_id, each in taken:
