@@ -9,6 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.support.redis_server import RedisServer, binary
+from tests.support.stalls import pytest_runtest_protocol, pytest_terminal_summary
+
+__all__ = ["pytest_runtest_protocol", "pytest_terminal_summary"]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -23,7 +23,7 @@ _FAR = "2096-04-15T02:41:45.000Z"
 @contextmanager
 def _client(service: Service) -> Iterator[httpx.Client]:
     # A plain, blocking client, as in those users' scripts.
-    with httpx.Client(base_url=service.url, headers=HEADERS, timeout=10) as client:
+    with httpx.Client(base_url=service.url, headers=HEADERS, timeout=30) as client:
         yield client
 
 
@@ -257,7 +257,7 @@ def _account_jobs(service: Service, url: str) -> None:
     response = httpx.get(f"{base_url}/api/jobs/{job['id']}/executions", headers=headers)
     assert response.json() == {"items": [], "total": 0, "skip": 0, "limit": 100}
 
-    with httpx.Client(base_url=base_url, headers=headers, timeout=10) as client:
+    with httpx.Client(base_url=base_url, headers=headers, timeout=30) as client:
         path = f"/api/jobs/{job['id']}"
         assert client.get(path).json() == job | {"updated_at": client.get(path).json()["updated_at"]}
         listed = client.get("/api/jobs", params={"account_id": _ACCOUNT, "limit": 50, "enabled": "true"}).json()
@@ -327,7 +327,7 @@ def _refusals(client: httpx.Client, path: str, job: dict[str, Any]) -> None:
 
 def _executions(service: Service, job_id: str) -> None:
     headers = {"Authorization": f"Bearer {_token(_ACCOUNT)}"}
-    with httpx.Client(base_url=service.url, headers=headers, timeout=10) as client:
+    with httpx.Client(base_url=service.url, headers=headers, timeout=30) as client:
         path = f"/api/jobs/{job_id}"
         while not (done := client.get(f"{path}/executions", params={"status": "success"}).json())["items"]:
             time.sleep(0.01)
@@ -358,7 +358,7 @@ async def test_bot_jobs(tmp_path: Path) -> None:
 
 def _bot_jobs(service: Service) -> None:
     headers = {"X-API-Key": "a-key-of-its-own"}
-    with httpx.Client(base_url=service.url, headers=headers, timeout=10) as client:
+    with httpx.Client(base_url=service.url, headers=headers, timeout=30) as client:
         body = {
             "name": "Daily Birthday Messages",
             "description": "Send birthday messages every day at 8am",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from pathlib import Path
 
 import aiohttp
@@ -42,11 +41,9 @@ async def test_a_page_that_follows_sees_what_happens_and_does_not_hold_up_the_st
             made = await answer.json()
         assert (await events.of("job")).data == {"id": made["id"], "change": "changed"}
 
-        began = time.monotonic()
-        stopping = asyncio.create_task(service.stop(signal.SIGTERM))
+        stopping = asyncio.create_task(service.stop(signal.SIGTERM, within=20))
         while await events.next() is not None:
             pass
-        assert await stopping == 0
-        assert time.monotonic() - began < 2, "a stream has no grace"
+        assert await stopping == 0, "a stream has no grace, which is 25 s"
         assert "Unclosed" not in service.stderr
         assert "Traceback" not in service.stderr

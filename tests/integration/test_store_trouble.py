@@ -67,7 +67,7 @@ class Scene:
         """Check what a client that writes is told."""
         asked = time.monotonic()
         status, body, retry_after = await self.schedule(message_id, 60)
-        assert time.monotonic() - asked < 2
+        assert time.monotonic() - asked < 15, "by the limit of a call, on a machine that may stall; else it is never"
         assert (status, body["error_code"], body["detail"]) == (503, "STORE_UNAVAILABLE", detail)
         assert retry_after == "1"
 
@@ -104,7 +104,7 @@ class Scene:
 
     async def delivered(self, *message_ids: str) -> None:
         """Return once these were delivered."""
-        await self.receiver.until(lambda: set(message_ids) <= set(self.arrived), 12)
+        await self.receiver.until(lambda: set(message_ids) <= set(self.arrived))
 
     @property
     def arrived(self) -> list[str]:
@@ -120,7 +120,7 @@ async def _true(value: object) -> bool:
     return bool(value)
 
 
-async def until(holds: Callable[[], Awaitable[bool]], within: float = 12) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], within: float = 30) -> None:
     """Ask again and again."""
     async with asyncio.timeout(within):
         while not await holds():

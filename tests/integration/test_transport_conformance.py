@@ -1037,7 +1037,7 @@ def test_no_bytes_in_any_packets_hang_an_attempt_or_reach_the_next_one(data: byt
             assert len(receiver.requests) == 2, "each came once"
         await deliverer.stop()
 
-    asyncio.run(asyncio.wait_for(run(), 10))
+    asyncio.run(asyncio.wait_for(run(), 30))
 
 
 # -- the other loop ----------------------------------------------------------------------

@@ -56,7 +56,7 @@ async def started(hits: list[Hit]) -> AsyncIterator[tuple[Receivers, Sender]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -166,5 +166,5 @@ def test_a_reserved_port_is_given_to_nobody_else_and_can_be_listened_on() -> Non
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()
-        with socket.create_connection(address, timeout=1):
+        with socket.create_connection(address, timeout=30):
             pass

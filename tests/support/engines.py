@@ -78,7 +78,7 @@ class FakeDeliverer:
 
     async def wait_for(self, count: int) -> None:
         """Return once there were so many attempts."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while len(self.requests) < count:
                 self._changed.clear()
                 await self._changed.wait()
@@ -208,7 +208,7 @@ class World:
 
     async def history(self, job: Job, count: int, *, ended: bool = True) -> list[Execution]:
         """Return a job's executions, oldest first, once there are so many, and none that has not ended."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while True:
                 found = await self.store.executions(job.id, None, 0, 1000)
                 if len(found.items) >= count and not (ended and any(one.status.is_open for one in found.items)):
@@ -217,14 +217,14 @@ class World:
 
     async def dead(self, message_id: str) -> DeadLetter:
         """Return a dead letter, once it is one."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while (letter := await self.store.dead_letter(MessageId(message_id))) is None:
                 await asyncio.sleep(0.002)
             return letter
 
     async def idle(self) -> None:
         """Return once no attempt goes on and no message is live."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while self.engine.in_flight or (await self.store.counts()).messages:
                 await asyncio.sleep(0.002)
 
@@ -245,6 +245,6 @@ class World:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return once ``condition`` holds."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while not condition():
                 await asyncio.sleep(0.002)

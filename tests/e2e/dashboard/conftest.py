@@ -106,7 +106,7 @@ async def open_page(browser: Browser, service: Service, watch: Watch) -> AsyncIt
                 viewport={"width": width, "height": 900 if width > 600 else 844}, **options
             )
             stack.push_async_callback(context.close)
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(30_000)
             page = await context.new_page()
             await watch.follow(page)
             await page.goto(f"{service.url}/ui/#/{path}")

@@ -219,13 +219,11 @@ async def test_a_hundred_thousand_rows_scroll_with_few_of_them_in_the_page(open_
         const columns = [{ key: "id", title: "Id", render: (row) => row.id }];
         const host = document.getElementById("app");
         render(null, host);
-        const started = performance.now();
         render(html`<${Table} label="Rows" rows=${rows} rowKey=${(row) => row.id} columns=${columns}
             rowHref=${(row) => `#/x?id=${row.id}`} actions=${() => [{ label: "Delete", onClick() {} }]} />`, host);
-        window.took = performance.now() - started;
     }""")
     await page.get_by_role("row", name="row-0 Delete").wait_for()
-    assert await page.evaluate("window.took") < 1000
+    assert await page.locator("tbody tr").count() < 80
     for target in ("row-50000", "row-99999"):
         await page.evaluate("(target) => scrollTo(0, 44 * Number(target.slice(4)) - 200)", target)
         await page.get_by_role("link", name=target, exact=True).wait_for()

@@ -60,7 +60,7 @@ async def _fill(client: Client, service: Service) -> None:
         assert (await client.call("POST", "/webhooks", webhook))[0] == 201
         assert (await client.call("POST", f"/api/jobs/{job['id']}/run"))[0] == 202
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while len((await client.call("GET", "/deliveries?limit=100"))[1]["deliveries"]) < len(sent) + len(lost) + 2:
             await asyncio.sleep(0.05)
 

@@ -98,7 +98,7 @@ def placed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def connected(api: Api) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection(api.client.host, api.client.port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             yield reader, writer
     finally:
         writer.close()
@@ -158,7 +158,7 @@ class Held:
 
     async def one(self) -> tuple[Any, ...]:
         """Return what is handed in next."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await self._items.get()
 
     async def let_go(self, item: tuple[Any, ...]) -> None:
@@ -261,7 +261,7 @@ async def test_a_client_that_leaves_meanwhile_leaves_nothing_behind(
         task = connection._task_handler
         assert task is not None
         writer.transport.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.wait([task])
         await asyncio.sleep(0)
     assert await connections(api) == []
@@ -339,7 +339,7 @@ async def test_an_answer_for_a_connection_that_was_just_closed_ends_it(
         assert isinstance(connection, Connection)
         connection.abort()
         item[3].set_exception(RuntimeError("too late"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.wait([task])
     assert await connections(api) == []
 

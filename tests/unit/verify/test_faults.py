@@ -14,6 +14,9 @@ from aioscheduler.verify.faults import Injector
 from aioscheduler.verify.ledger import FaultKind, Ledger, Temper
 from aioscheduler.verify.plan import Planned
 
+#: Seconds of a load that is over soon.
+SHORT = 0.2
+
 
 class FakeReplica:
     """Does nothing but write down what is done to it; serves again when its gate is open."""
@@ -86,7 +89,7 @@ class World:
         raise ResponseError("no permission")
 
     async def inject(self, *plan: Planned, seconds: float = 5) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.injector.run(plan, seconds)
 
 
@@ -160,10 +163,12 @@ async def test_a_fault_that_would_come_after_the_load_does_not_come() -> None:
         world.inject(
             Planned(kind=FaultKind.KILL, at=0, replica=0),
             Planned(kind=FaultKind.CLOCK_STEP, at=0, replica=0, step_ms=500),
-            seconds=0.02,
+            seconds=SHORT,
         )
     )
-    await asyncio.sleep(0.05)
+    while "end SIGKILL 0" not in world.done and not task.done():
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(SHORT + 0.02)
     world.all[0].gate.set()
     await task
     assert [fault.kind for fault in world.ledger.faults] == [FaultKind.KILL]
