@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -36,10 +37,11 @@ async def replicas(durable_redis: RedisServer, tmp_path: Path) -> AsyncIterator[
     async with AsyncExitStack() as stack:
 
         async def start(count: int, **environment: str) -> list[Service]:
-            started = []
-            for number in range(count):
-                service = Service(tmp_path / f"replica-{number}", {"REDIS_URL": durable_redis.url, **environment})
-                started.append(await stack.enter_async_context(service))
-            return started
+            settings = {"REDIS_URL": durable_redis.url, **environment}
+            services = [Service(tmp_path / f"replica-{number}", settings) for number in range(count)]
+            for service in services:
+                stack.push_async_exit(service)
+            await asyncio.gather(*(service.start() for service in services))
+            return services
 
         yield start

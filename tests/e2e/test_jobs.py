@@ -26,16 +26,15 @@ def _at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-async def _kill_in_turn(services: list[Service], until: float) -> int:
+async def _kill_in_turn(services: list[Service], until: float) -> None:
     loop, chance, killed = asyncio.get_running_loop(), random.Random(20261121), 0
-    while loop.time() < until:
+    while loop.time() < until or killed < 3:
         victim = services[killed % len(services)]
         await victim.kill()
         await asyncio.sleep(chance.uniform(0.2, 1.5))
         await victim.start()
         killed += 1
         await asyncio.sleep(chance.uniform(0.2, 1.5))
-    return killed
 
 
 async def _history(client: Client, path: str) -> list[dict[str, Any]]:
@@ -85,8 +84,7 @@ async def test_every_occurrence_has_one_set_of_executions_while_replicas_are_kil
             }
             status, often = await client.call("POST", "/scheduler/jobs", bot_job | more)
             assert status == 201, often
-            killed = await _kill_in_turn(services, asyncio.get_running_loop().time() + SECONDS)
-            assert killed >= 3
+            await _kill_in_turn(services, asyncio.get_running_loop().time() + SECONDS)
             # From here on nothing fires: what has fired is what was due until then.
             _, disabled = await client.call("PATCH", f"/api/jobs/{minutely['id']}/disable")
             _, toggled = await client.call("POST", f"/scheduler/jobs/{often['id']}/toggle", {"enabled": False})

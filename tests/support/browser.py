@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
+import time
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +45,7 @@ async def launch(playwright: Playwright) -> Browser:
             "--disable-component-update",
             "--disable-sync",
             "--no-first-run",
+            "--disable-features=PreloadTopChromeWebUI,Translate,MediaRouter,OptimizationHints,AcceptCHFrame,DialMediaRouteProvider,GlobalMediaControls,HttpsUpgrades,PaintHolding",
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         ],
     )
@@ -99,3 +102,15 @@ async def assert_fits(page: Page) -> None:
     """Fail when the page can be scrolled sideways."""
     over = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert over <= 0, f"{over} px wider than the screen"
+
+
+async def soon(page: Page, expression: str, expected: object) -> None:
+    """Return once what the page evaluates to is what is expected: it draws, and moves the focus, in its own time."""
+    found: object = None
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = await page.evaluate(expression)
+        if found == expected:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{expression} is {found!r}, not {expected!r}")

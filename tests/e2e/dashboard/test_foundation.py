@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tests.e2e.dashboard.conftest import API_KEY, JWT_SECRET, Opener
-from tests.support.browser import Watch, assert_accessible, assert_fits
+from tests.support.browser import Watch, assert_accessible, assert_fits, soon
 from tests.support.client import Client, now_ms
 from tests.support.processes import TOKEN, Service
 
@@ -90,7 +90,7 @@ async def test_the_keyboard_alone_leads_through_the_views(page: Page) -> None:
     await page.locator(".skip:focus").wait_for()
     for _ in range(3):
         await page.keyboard.press("Tab")
-    assert await page.evaluate("document.activeElement.textContent") == "Upcoming"
+    await soon(page, "document.activeElement.textContent", "Upcoming")
     await page.keyboard.press("Enter")
     await heading(page, "Upcoming")
     await page.locator("#content:focus").wait_for()
@@ -119,11 +119,11 @@ async def test_a_narrow_screen_has_a_menu_and_nothing_to_scroll_sideways(open_pa
         await heading(page, view)
     await page.get_by_role("button", name="Menu").press("Enter")
     await page.keyboard.press("ArrowDown")
-    assert await page.evaluate("document.activeElement.textContent") == "Overview"
+    await soon(page, "document.activeElement.textContent", "Overview")
     await assert_accessible(page)
     await page.keyboard.press("Escape")
-    assert await page.evaluate("document.activeElement.textContent") == "Menu"
-    assert await page.get_by_role("link", name="Upcoming", exact=True).count() == 0
+    await soon(page, "document.activeElement.textContent", "Menu")
+    await page.get_by_role("link", name="Upcoming", exact=True).wait_for(state="detached")
 
 
 async def test_the_language_is_the_browsers_until_another_is_chosen(open_page: Opener) -> None:
@@ -144,12 +144,12 @@ async def test_the_theme_is_the_systems_until_another_is_chosen(open_page: Opene
     dark = await page.evaluate(background)
     await assert_accessible(page)
     await page.get_by_role("button", name="Light theme").click()
-    assert await page.evaluate(background) != dark
+    await soon(page, f"{background} !== {dark!r}", True)
     await assert_accessible(page)
     await page.reload()
-    assert await page.evaluate(background) != dark
+    await soon(page, f"{background} !== {dark!r}", True)
     await page.get_by_role("button", name="Dark theme").click()
-    assert await page.evaluate(background) == dark
+    await soon(page, background, dark)
     assert await page.evaluate("localStorage.getItem('aioscheduler.theme')") is None
 
 
@@ -231,7 +231,7 @@ async def test_a_hundred_thousand_rows_scroll_with_few_of_them_in_the_page(open_
     assert await page.get_by_role("table").get_attribute("aria-rowcount") == "100001"
     await page.get_by_role("link", name="row-99990").focus()
     await page.keyboard.press("ArrowDown")
-    assert await page.evaluate("document.activeElement.textContent") == "row-99991"
+    await soon(page, "document.activeElement.textContent", "row-99991")
     await assert_accessible(page)
     await page.set_viewport_size({"width": 390, "height": 844})
     await page.locator("table.cards").wait_for()
@@ -260,10 +260,10 @@ async def test_a_dialog_keeps_the_focus_and_gives_it_back(open_page: Opener) -> 
     }""")
     opener = page.get_by_role("button", name="Open")
     await opener.press("Enter")
-    assert await page.evaluate("document.activeElement.textContent") == "Cancel"
+    await soon(page, "document.activeElement.textContent", "Cancel")
     await page.keyboard.press("Escape")
     await page.get_by_role("dialog").wait_for(state="detached")
-    assert await page.evaluate("document.activeElement.textContent") == "Open"
+    await soon(page, "document.activeElement.textContent", "Open")
     await opener.press("Enter")
     await page.get_by_role("dialog", name="Delete it?").get_by_role("button", name="Delete").click()
     await page.get_by_text("It was refused.").wait_for()

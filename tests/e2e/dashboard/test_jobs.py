@@ -11,7 +11,7 @@ import jwt
 import pytest_asyncio
 
 from tests.e2e.dashboard.conftest import API_KEY, JWT_SECRET, Opener
-from tests.support.browser import Watch, assert_accessible, assert_fits
+from tests.support.browser import Watch, assert_accessible, assert_fits, soon
 from tests.support.client import Client
 from tests.support.processes import Service
 from tests.support.receiver import Answer, Receiver
@@ -76,7 +76,7 @@ async def test_a_job_is_made_with_a_preview_as_one_types_and_its_run_is_seen_wit
     page = await open_page("jobs")
     await page.get_by_role("button", name="New job").first.click()
     form = page.get_by_role("dialog", name="New job")
-    assert await page.evaluate("document.activeElement.labels[0].textContent") == "Name"
+    await soon(page, "document.activeElement.labels[0].textContent", "Name")
     await form.get_by_label("Schedule", exact=True).fill("75 9 * * *")
     await form.get_by_text("75").first.wait_for()
     assert await form.get_by_label("Schedule", exact=True).get_attribute("aria-invalid") == "true"
@@ -164,7 +164,7 @@ async def test_a_job_is_changed_and_deleted_and_only_what_was_changed_is_sent(
     await panel.get_by_role("button", name="Delete").last.click()
     question = page.get_by_role("dialog", name="Delete changed twice?")
     await question.get_by_text("Its webhooks and its history go with it").wait_for()
-    assert await page.evaluate("document.activeElement.textContent") == "Cancel"
+    await soon(page, "document.activeElement.textContent", "Cancel")
     await question.get_by_role("button", name="Delete").click()
     await page.get_by_text("Deleted: changed twice").wait_for()
     assert await page.get_by_role("dialog").count() == 0
@@ -184,7 +184,7 @@ async def test_webhooks_of_a_job_are_added_changed_and_deleted(open_page: Opener
     await form.get_by_label("Webhook URL").fill("http://127.0.0.1:9/first")
     await form.get_by_label("Headers").fill("{")
     await form.get_by_role("button", name="Add webhook").click()
-    assert await form.get_by_text("This is not JSON").count() == 1
+    await form.get_by_text("This is not JSON").wait_for()
     await form.get_by_label("Headers").fill("")
     await form.get_by_label("Body template").fill("{{ nonsense }}")
     await form.get_by_role("button", name="Add webhook").click()
@@ -236,6 +236,7 @@ async def test_bot_jobs_are_made_of_days_and_times_and_tell_what_their_runs_did(
     await form.get_by_label("Hours").fill("2")
     await form.get_by_text("Every 2 hours").wait_for()
     await form.get_by_role("button", name="Save").click()
+    await form.wait_for(state="detached")
     await panel.get_by_text("Every 2 hours").wait_for()
     (job,) = [job for job in await reads(client, "/scheduler/jobs") if job["name"] == "weekly visits"]
     assert (job["schedule_config"], job["bot_config"]) == ({"hours": 2}, {"limit": 20, "dry_run": False})
@@ -320,14 +321,14 @@ async def test_the_keyboard_alone_makes_runs_and_leaves_a_job(open_page: Opener,
     await page.keyboard.press("Enter")
     panel = page.get_by_role("dialog", name="by keyboard")
     await panel.get_by_text("It has not run yet.").wait_for()
-    assert await page.evaluate("document.querySelector('dialog').contains(document.activeElement)")
+    await soon(page, "document.querySelector('dialog').contains(document.activeElement)", True)
     await page.keyboard.press("Escape")
     await panel.wait_for(state="detached")
     link = row(page, "by keyboard").get_by_role("link")
     await link.focus()
     for name in ("Pause", "Run now"):
         await page.keyboard.press("Tab")
-        assert await page.evaluate("document.activeElement.textContent") == name
+        await soon(page, "document.activeElement.textContent", name)
     await page.keyboard.press("Enter")
     await row(page, "by keyboard").get_by_label("Last runs: Failed").wait_for()
     await link.focus()

@@ -72,7 +72,7 @@ _ANYTHING = st.one_of(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=750, deadline=None)
 @given(data=_ANYTHING, cuts=st.lists(st.integers(0, 400), max_size=8), no_body=st.booleans())
 @example(data=OK + OK, cuts=[len(OK)], no_body=False)
 @example(data=b"\r\n" * 3 + OK, cuts=[1], no_body=False)
@@ -84,7 +84,7 @@ def test_the_packets_make_no_difference_and_only_one_failure_is_raised(
     assert read(AnswerReader(), split(data, list(range(len(data)))), no_body=no_body) == whole
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=350, deadline=None)
 @given(data=_ANYTHING, cuts=st.lists(st.integers(0, 400), max_size=4), no_body=st.booleans())
 def test_after_an_answer_that_leaves_its_connection_fit_the_next_one_is_read_right(
     data: bytes, cuts: list[int], no_body: bool
@@ -95,7 +95,7 @@ def test_after_an_answer_that_leaves_its_connection_fit_the_next_one_is_read_rig
         assert read(reader, [b"HTTP/1.1 302 X\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"]).location == "/x"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     status=st.integers(200, 599).filter(lambda status: status not in (204, 304)),
     body=st.binary(max_size=300),

@@ -169,6 +169,8 @@ async def test_a_retry_whose_time_comes_while_it_is_open_waits() -> None:
         # Failures at 0, 3 and 6 s bury the first one; the other fails at 11 s.
         for _ in range(23):
             await ward.pass_time(0.5)
+            await ward.rest()
+            await ward.until(lambda: ward.engine.in_flight == 0)
         await ward.until(lambda: ward.circuits.open == 1)
         attempts = len(ward.attempts())
         await ward.pass_time(4)
