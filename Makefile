@@ -17,7 +17,7 @@ check: $(VENV)/.installed ## Say whether the settings and the store are right
 	@$(BIN)/python -m aioscheduler check
 
 test: $(VENV)/.installed-test ## Run all tests
-	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile $(ARGS)
 
 soak: $(VENV)/.installed ## Verify every promise for ten minutes, under all faults
 	$(BIN)/python -m aioscheduler verify --seconds 600 $(ARGS)
