@@ -62,9 +62,11 @@ async def test_scripts_that_the_server_has_forgotten_are_sent_again(store: Redis
 
 
 async def test_a_record_whose_key_expires_is_cancelled(store: RedisStore, redis: Redis) -> None:
-    await redis.set("message:m", outside_record(60), px=20)
+    await redis.set("message:m", outside_record(60), px=60_000)
     (found,) = await store.examine([MessageId("m")])
     assert found.adopted
+    assert await redis.pttl("message:m") > 0
+    await redis.pexpire("message:m", 1)
     while await redis.exists("message:m"):
         await asyncio.sleep(0.005)
     assert await store.examine([MessageId("m")]) == []
