@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, ConsoleMessage, Error, Page, Playwright, Request
+    from playwright.async_api import Browser, ConsoleMessage, Error, Locator, Page, Playwright, Request, Route
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: What a browser test needs and does not have here.
@@ -114,3 +114,18 @@ async def soon(page: Page, expression: str, expected: object) -> None:
             return
         await asyncio.sleep(0.02)
     raise AssertionError(f"{expression} is {found!r}, not {expected!r}")
+
+
+async def click_twice(page: Page, button: Locator) -> None:
+    """Click twice while what the first click asked for is on its way, however long the second one takes to come."""
+    clicked = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if route.request.method != "GET":
+            await clicked.wait()
+        await route.fallback()
+
+    await page.route("**/*", hold)
+    await button.dblclick()
+    clicked.set()
+    await page.unroute("**/*", hold)

@@ -11,7 +11,7 @@ import pytest_asyncio
 import redis
 
 from tests.e2e.dashboard.conftest import Opener
-from tests.support.browser import Watch, assert_accessible, assert_fits
+from tests.support.browser import Watch, assert_accessible, assert_fits, click_twice
 from tests.support.client import Client, now_ms
 from tests.support.processes import TOKEN
 from tests.support.receiver import Answer, Receiver
@@ -75,7 +75,7 @@ async def test_a_letter_is_replayed_from_its_row_and_what_cannot_be_says_why(
     page = await open_page("dead-letters?q=again")
     receiver.respond = lambda request: Answer()
     before = len(receiver.requests)
-    await row(page, "again-1").get_by_role("button", name="Replay").dblclick()
+    await click_twice(page, row(page, "again-1").get_by_role("button", name="Replay"))
     await said(page, "again-1 is sent again").wait_for()
     await row(page, "again-1").wait_for(state="detached")
     await receiver.wait_for(before + 1)

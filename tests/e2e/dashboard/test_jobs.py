@@ -11,7 +11,7 @@ import jwt
 import pytest_asyncio
 
 from tests.e2e.dashboard.conftest import API_KEY, JWT_SECRET, Opener
-from tests.support.browser import Watch, assert_accessible, assert_fits, soon
+from tests.support.browser import Watch, assert_accessible, assert_fits, click_twice, soon
 from tests.support.client import Client
 from tests.support.processes import Service
 from tests.support.receiver import Answer, Receiver
@@ -138,7 +138,7 @@ async def test_rows_pause_resume_and_run_a_job_once_for_two_clicks_and_tell_what
     await line.get_by_role("button", name="Resume").click()
     await line.get_by_role("button", name="Pause").wait_for()
     assert (await reads(client, f"/api/jobs/{job_id}"))["enabled"] is True
-    await line.get_by_role("button", name="Run now").dblclick()
+    await click_twice(page, line.get_by_role("button", name="Run now"))
     await line.get_by_label("Last runs: Dead letter").wait_for()
     assert len(hook.requests) == 1
     await line.get_by_role("button", name="Run now").click()

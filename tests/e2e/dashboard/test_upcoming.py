@@ -18,7 +18,7 @@ from aioscheduler.store import calls
 from aioscheduler.store.connect import connect
 from aioscheduler.store.redis import RedisStore
 from tests.e2e.dashboard.conftest import Opener
-from tests.support.browser import Watch, assert_accessible, assert_fits, soon
+from tests.support.browser import Watch, assert_accessible, assert_fits, click_twice, soon
 from tests.support.client import Client, instant, now_ms
 from tests.support.messages import message
 from tests.support.processes import TOKEN, Service
@@ -57,7 +57,7 @@ async def test_a_newcomer_sends_a_message_to_the_inbox_and_watches_it_arrive(ope
     await page.get_by_label("Or after a delay").fill("1s")
     assert await page.get_by_label("When", exact=True).input_value() == ""
     await assert_accessible(page)
-    await page.get_by_role("button", name="Schedule", exact=True).dblclick()
+    await click_twice(page, page.get_by_role("button", name="Schedule", exact=True))
     await gone(page)
     await page.get_by_text(re.compile("^Scheduled for ")).wait_for()
     assert await page.get_by_text(re.compile("^Scheduled for ")).count() == 1
