@@ -1236,6 +1236,16 @@ class Settling(JobSuite):
         await self.settle(store, ExecutionSettlement(claimed=claimed, final=final(claimed), outcome=early))
         assert (await store.counters())["fired_early"] == 1
 
+    async def test_a_sum_that_has_no_room_for_more_keeps_no_lease(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        of, _ = await self.create(store)
+        claimed = await self.take(store, clock, refs(await self.start(store, clock, of.id))[0])
+        await redis.hset(keys.COUNTERS, "duration_us:sum", 2**63 - 1)
+        await self.settle(store, succeeded(claimed))
+        account = (await store.audit()).executions
+        assert (account.delivered, account.difference) == (1, 0)
+
     async def test_what_a_bot_did_is_in_the_history_and_in_no_log(self, store: RedisStore, clock: FakeClock) -> None:
         bot = await self.create_bot(store)
         claimed = await self.take(store, clock, refs(await self.start(store, clock, bot.id))[0])

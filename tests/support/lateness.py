@@ -276,6 +276,14 @@ class Punctualities(JobSuite):
                     if len(counts) <= keys.MOST_DESTINATIONS:
                         assert its.figures().deliveries == counts[host]
 
+    async def test_destinations_that_are_thousands_of_years_late_are_told_apart(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        year = 366 * 86_400_000.0
+        await self.deliver(store, clock, ("a", 1000 * year), ("b", 2000 * year), ("b", 2000 * year), ("c", 1.0))
+        found = (await latest(store, MINUTE)).destinations
+        assert {place[7:-2]: its.figures().deliveries for place, its in found.items()} == {"a": 1, "b": 2, "c": 1}
+
     async def test_one_that_makes_room_in_the_batch_it_is_in_leaves_nothing_behind(
         self, store: RedisStore, clock: FakeClock
     ) -> None:

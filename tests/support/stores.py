@@ -954,6 +954,36 @@ class Outsiders(StoreSuite):
         assert await store.settle(done(claimed)) is Settled.APPLIED
         assert not await redis.exists("message:m")
 
+    async def test_any_number_of_records_may_be_due_at_the_beginning_of_time(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        """The sum of their lateness, in µs, has no room in a counter."""
+        for n in range(160):
+            await redis.set(f"message:{n}", outside_record(scheduleTo="0001-01-01T00:00:00Z"))
+        names = ids(*map(str, range(160)))
+        await store.examine(names)
+        claimed = await store.claim(names, clock.now())
+        for some in (claimed[:80], claimed[80:140], claimed[140:]):
+            assert set(await asyncio.gather(*(store.settle(done(each)) for each in some))) == {Settled.APPLIED}
+        account = (await store.audit()).messages
+        assert (account.planned, account.delivered, account.difference) == (160, 160, 0)
+        assert len((await store.deliveries(1000, None)).items) == 160
+
+    async def test_what_was_planned_before_1970_ends_in_the_minute_it_was_planned_for(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        for name in "mn":
+            await redis.set(f"message:{name}", outside_record(scheduleTo="1969-12-31T23:00:00Z"))
+        await store.examine(ids("m", "n"))
+        for claimed in await store.claim(ids("m", "n"), clock.now()):
+            assert await store.settle(retry(claimed, after=0)) is Settled.APPLIED
+        assert await store.cancel(ids("m")) == [True]
+        await redis.delete("message:n")
+        assert await store.claim(ids("n"), clock.now()) == []
+        then = (await store.audit(until=epoch)).messages
+        assert (then.planned, then.deleted, then.pending) == (2, 2, 0)
+
     async def test_the_id_of_the_key_wins_over_the_one_inside(self, store: RedisStore, redis: Redis) -> None:
         await redis.set("message:key", outside_record(id="inside"))
         await store.examine(ids("key"))

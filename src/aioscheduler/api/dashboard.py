@@ -11,9 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from aioscheduler.api.auth import Access, Principal
+from aioscheduler.api.auth import API_KEY, Access, Principal
 from aioscheduler.api.context import CONTEXT
 from aioscheduler.api.docs_pages import STATIC
 from aioscheduler.api.respond import answer
@@ -84,13 +84,17 @@ async def session(request: web.Request) -> web.Response:
 
     Wrong ones are no error here: who asks wants to know.
     """
-    credentials = request.app[CONTEXT].credentials
+    context = request.app[CONTEXT]
+    credentials, limiter = context.credentials, context.limiter
     found: dict[Access, Principal] = {}
     for access in (Access.TOKEN, Access.ACCOUNT, Access.API_KEY):
         try:
             found[access] = await credentials.check(request, access)
         except AuthError:
             continue
+    if limiter is not None and (hdrs.AUTHORIZATION in request.headers or API_KEY in request.headers):
+        # Elsewhere guesses are counted as well.
+        limiter.take(next((its.caller for its in found.values()), f"address {request.remote}"))
     account = found.get(Access.ACCOUNT)
     return answer(
         {

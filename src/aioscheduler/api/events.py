@@ -47,8 +47,8 @@ async def follow(request: web.Request) -> web.StreamResponse:
     follower = Follower(kinds, language(request), request.transport)
     since = request.headers.get(LAST_EVENT_ID, "")
     async with context.feed.following(follower, since if _ID.fullmatch(since) else None):
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             await _send(response, follower)
         except TimeoutError:
             follower.cut()

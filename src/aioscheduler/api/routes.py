@@ -595,6 +595,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="operations",
         access=Access.OPEN,
         responses={200: ops_shapes.SessionSchema},
+        errors=(429,),
     ),
     Route(
         method="GET",

@@ -78,6 +78,13 @@ class AnswerReader:
         self._head_bytes = self._body_bytes = self._seen = 0
         self._headers: list[tuple[bytes, bytes]] = []
 
+    def close(self) -> None:
+        """Expect no more answers. May come twice.
+
+        Parser and reader hold each other, and the garbage collector comes rarely.
+        """
+        self._parser = _NO_PARSER
+
     def header(self, name: bytes) -> str | None:
         """Return a header of an answer that is no 2xx: the first of that name, given in lower case."""
         for other, value in self._headers:
@@ -228,6 +235,9 @@ def _parser(reader: AnswerReader, *, lax: bool = False) -> HttpResponseParser:
         lenient_spaces_after_chunk_size=True,
     )
     return parser
+
+
+_NO_PARSER: Final = HttpResponseParser(None)
 
 
 def _end_of_head(pending: bytes) -> int:

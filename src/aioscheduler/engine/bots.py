@@ -134,7 +134,10 @@ class BotHttp:
                 return outcome
             if outcome.location is None or outcome.response_code is None:
                 return _reply(outcome)
-            url = urljoin(url, outcome.location)
+            try:
+                url = urljoin(url, outcome.location)
+            except ValueError:  # a bracket or two too many
+                return Reply(status=None, error="a redirect to what is no URL")
         return Reply(status=None, error=f"more than {MAX_REDIRECTS} redirects")
 
     async def post(self, url: str, body: bytes, *, identity: str, timeout_seconds: float = 30) -> Reply:

@@ -231,6 +231,7 @@ class WireTransport:
         """A connection is closed, by whichever side."""
         self._forget(connection)
         self._open.discard(connection)
+        connection.reader.close()
         self._lost.set()
 
     # -- connections opened ahead --
@@ -271,19 +272,21 @@ class WireTransport:
             if not addresses:
                 raise NoAnswer("name does not resolve")
         begun = monotonic()
+        # A failure may stand in a frame of its own traceback, and the body in another: together they would stay until
+        # the garbage collector comes, which is rarely.
         try:
             opened = await _open_socket(exchange, addresses, origin.port)
             exchange.connect_seconds = monotonic() - begun
             begun = monotonic()
             connection = await self._adopt(opened, exchange.destination, origin)
         except ssl.SSLCertVerificationError as failure:
-            raise NoAnswer(certificate_refused(failure)) from failure
+            raise NoAnswer(certificate_refused(failure)) from failure.with_traceback(None)
         except ssl.SSLError as failure:
-            raise NoAnswer(handshake_failed(failure)) from failure
-        except TimeoutError:
-            raise NoAnswer("connection timed out") from None
+            raise NoAnswer(handshake_failed(failure)) from failure.with_traceback(None)
+        except TimeoutError as failure:
+            raise NoAnswer("connection timed out") from failure.with_traceback(None)
         except OSError as failure:
-            raise NoAnswer(describe(failure)) from failure
+            raise NoAnswer(describe(failure)) from failure.with_traceback(None)
         if origin.secure:
             exchange.tls_seconds = monotonic() - begun
         if self._names is not names or connection.is_closing():
@@ -329,13 +332,13 @@ class _Connection(asyncio.Protocol):
         "_first_at",
         "_loop",
         "_pool",
-        "_reader",
         "_session_wanted",
         "_socket",
         "_state",
         "_transport",
         "destination",
         "origin",
+        "reader",
     )
 
     def __init__(self, pool: WireTransport, destination: Destination, opened: socket.socket, origin: _Origin) -> None:
@@ -349,7 +352,7 @@ class _Connection(asyncio.Protocol):
         self._state.register(opened, _HALF_CLOSED if origin.secure else _HALF_CLOSED | select.POLLIN)
         self._session_wanted = origin.secure
         self._transport: asyncio.Transport | None = None
-        self._reader = AnswerReader()
+        self.reader = AnswerReader()
         self._exchange: Exchange | None = None
         self._done: asyncio.Future[None] | None = None
         self._first_at: Any = None
@@ -380,7 +383,7 @@ class _Connection(asyncio.Protocol):
             raise
         self._exchange = exchange
         self._first_at = None
-        self._reader.begin(exchange.keep_bytes, exchange.method == "HEAD")
+        self.reader.begin(exchange.keep_bytes, exchange.method == "HEAD")
         self._done = done = self._loop.create_future()
         transport.write(request)
         return done
@@ -398,7 +401,7 @@ class _Connection(asyncio.Protocol):
         self._pool.made(self)
 
     def data_received(self, data: bytes) -> None:
-        exchange, reader = self._exchange, self._reader
+        exchange, reader = self._exchange, self.reader
         if exchange is None:  # nobody asked for anything
             self.abort()
             return
@@ -428,7 +431,7 @@ class _Connection(asyncio.Protocol):
         self._end(None)
 
     def _note(self, exchange: Exchange) -> None:
-        reader = self._reader
+        reader = self.reader
         exchange.answered_at, exchange.status = self._first_at, reader.status
         if exchange.status is not None and exchange.status >= 300:
             exchange.location = reader.header(b"location")
@@ -524,8 +527,10 @@ async def _open_socket(exchange: Exchange, addresses: tuple[Address, ...], port:
     :raises OSError: none does, or may be called
     """
 
+    permit = [exchange.permit]
+
     def permitted(info: Any) -> socket.socket:
-        exchange.permit(info[4][0])
+        permit[0](info[4][0])
         return socket.socket(info[0], info[1], info[2])
 
     try:
@@ -546,3 +551,5 @@ async def _open_socket(exchange: Exchange, addresses: tuple[Address, ...], port:
         )
     except RuntimeError as error:  # uvloop's, now and then
         raise OSError("not connected") from error
+    finally:
+        permit.clear()  # what failed holds this, and this the exchange

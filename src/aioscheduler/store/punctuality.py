@@ -31,6 +31,8 @@ _TOGETHER: Final = 8
 _MINUTES: Final = 120
 #: For how long counts wait, in seconds.
 _PAUSE: Final = 0.25
+#: The worst that is told, in µs, some nine years: scripts count in doubles, and the ranks need five bits for the row.
+_MOST_US: Final = 2**48 - 1
 #: So many different ones wait for the next settle only.
 _MANY: Final = 500
 
@@ -72,6 +74,7 @@ class Tally:
             loop = asyncio.get_running_loop()
             self._ready_at = loop.time() + _PAUSE
             self._timer = loop.call_later(2 * _PAUSE, self._overdue)
+        late_us = min(late_us, _MOST_US)
         place = destination, lane(late_us)
         self._counts[place] = self._counts.get(place, 0) + 1
         if len(self._counts) >= _MANY:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientError
+from structlog.testing import capture_logs
 
 from aioscheduler.api import events, feed
 from aioscheduler.api.feed import Follower, Kind
@@ -287,6 +288,36 @@ async def test_a_client_that_went_away_makes_room(make_api: MakeApi) -> None:
         wire.cut = 1  # by the client
         while not follower.closed:
             await asyncio.sleep(0.002)
+
+
+async def test_a_client_that_went_away_before_its_stream_began_is_no_fault(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking the store where the log ends takes a while."""
+    asked, gone = asyncio.Event(), asyncio.Event()
+    newest = api.context.store.newest_delivery
+
+    async def slow() -> str:
+        asked.set()
+        await gone.wait()
+        return await newest()
+
+    monkeypatch.setattr(api.context.store, "newest_delivery", slow)
+    request = f"GET /events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    _, writer = await asyncio.open_connection(api.client.host, api.client.port)
+    writer.write(request.encode())
+    await asyncio.wait_for(asked.wait(), 8)
+    writer.transport.abort()
+    (follower,) = api.context.feed._followers
+    async with asyncio.timeout(8):
+        while not follower.gone:
+            await asyncio.sleep(0.002)
+    with capture_logs() as logs:
+        gone.set()
+        async with asyncio.timeout(8):
+            while api.context.feed._followers:
+                await asyncio.sleep(0.002)
+    assert "request_failed" not in [line["action"] for line in logs]
 
 
 async def test_a_client_that_does_not_read_is_cut_after_a_while(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,3 +40,13 @@ async def test_the_token_as_a_key_opens_bot_jobs_where_no_key_is_set_apart(make_
     api = await make_api(api_key=None)
     found = await api.call("GET", "/session", token="", headers={"X-API-Key": TOKEN})
     assert found == (200, {"opens": ["bots"], "accounts": []})
+
+
+async def test_credentials_cannot_be_guessed_faster_than_elsewhere(make_api: MakeApi) -> None:
+    api = await make_api(rate_limit_per_second=2)
+    assert [(await api.call("GET", "/session", token="wrong"))[0] for _ in range(3)] == [200, 200, 429]
+    assert (await api.call("GET", "/messages", token="wrong"))[0] == 429, "it is the same count"
+    guess = {"X-API-Key": "wrong"}
+    assert (await api.call("GET", "/session", token="", headers=guess))[0] == 429
+    assert [(await api.call("GET", "/session", headers=guess))[0] for _ in range(3)] == [200, 200, 429]
+    assert [(await api.call("GET", "/session", token=""))[0] for _ in range(3)] == [200] * 3, "who shows none"

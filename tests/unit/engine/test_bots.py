@@ -63,6 +63,12 @@ async def test_a_redirect_to_what_cannot_be_called_is_no_answer() -> None:
     assert reply.error == "url: must be an absolute http:// or https:// URL"
 
 
+async def test_a_redirect_to_what_is_no_url_breaks_nobody() -> None:
+    pages = Pages(lambda _: page(302, location="http://["))
+    reply = await BotHttp(pages, FakeClock()).get("http://a.invalid/")
+    assert (reply.status, reply.error) == (None, "a redirect to what is no URL")
+
+
 async def test_a_post_is_not_redirected_and_has_an_id_of_its_own() -> None:
     pages = Pages(lambda _: page(307, location="/elsewhere"))
     http = BotHttp(pages, FakeClock())

@@ -47,7 +47,7 @@ for i = 7, last do
         tostring(i - 6), lease, due, state, record
     else
       -- Deleted, expired or evicted behind our back, and the notification was lost.
-      close(string.match(state, '^%S+ %S+ %S+ %S+ (%d+) ') or due, 'c', 1)
+      close(string.match(state, '^%S+ %S+ %S+ %S+ (-?%d+) ') or due, 'c', 1)
       gone[#gone + 1] = id
     end
   elseif due and not taken[id] and tonumber(due) <= tonumber(ARGV[1]) + ahead then
