@@ -204,6 +204,12 @@ def to_ms(instant: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1000 + -(-delta.microseconds // 1000)
 
 
+def whole_ms(instant: datetime) -> int:
+    """Return ``instant`` as milliseconds since 1970, rounded down, as :meth:`Clock.now_ms` shows it."""
+    delta = instant - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
 def from_ms(ms: int) -> datetime:
     """Return the aware UTC instant of ``ms`` milliseconds since 1970."""
-    return _EPOCH + timedelta(milliseconds=ms)
+    return _EPOCH + timedelta(0, ms // 1000, ms % 1000 * 1000)  # by name they cost half as much again

@@ -380,6 +380,12 @@ class Lists(StoreSuite):
         page = await store.page(10, None)
         assert [live.status for live in page.items][:2] == [MessageStatus.SCHEDULED, MessageStatus.DELIVERING]
 
+    async def test_what_waits_for_a_retry_says_so_in_its_line(self, store: RedisStore, clock: FakeClock) -> None:
+        await self.put(store, "a", "b")
+        await store.settle(retry(await self.lease(store, clock, "a"), after=10))
+        lines = [(line.id, line.status, line.attempts) for line in (await store.page(10, None)).items]
+        assert lines == [("b", MessageStatus.SCHEDULED, 0), ("a", MessageStatus.RETRYING, 1)]
+
     async def test_a_message_claimed_while_a_page_is_made_stands_there_once(
         self, store: RedisStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:

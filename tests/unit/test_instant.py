@@ -1,14 +1,22 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aioscheduler.clock import from_ms, to_ms
-from aioscheduler.domain.instant import MAX_DELAY_SECONDS, parse_delay, parse_instant, rfc3339_ms, with_offset
+from aioscheduler.clock import from_ms, to_ms, whole_ms
+from aioscheduler.domain.instant import (
+    MAX_DELAY_SECONDS,
+    in_zone,
+    local_texts,
+    parse_delay,
+    parse_instant,
+    rfc3339_ms,
+    with_offset,
+)
 from aioscheduler.errors import InvalidInput
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -178,3 +186,27 @@ def test_decimals_are_written_only_where_there_are_any() -> None:
     assert with_offset(AT, UTC) == "2026-04-15T02:41:45+00:00"
     assert with_offset(AT + timedelta(milliseconds=250), BERLIN) == "2026-04-15T04:41:45.250+02:00"
     assert rfc3339_ms(AT.astimezone(BERLIN)) == "2026-04-15T02:41:45.000Z"
+
+
+@given(
+    st.datetimes(timezones=st.just(UTC)),
+    st.sampled_from([UTC, *map(ZoneInfo, ("Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "Africa/Monrovia"))]),
+)
+@example(datetime(2026, 10, 25, 0, 59, 59, 999_999, tzinfo=UTC), BERLIN)
+@example(datetime(2026, 10, 25, 1, tzinfo=UTC), BERLIN)
+@example(datetime(1972, 1, 7, 0, 44, 29, tzinfo=UTC), ZoneInfo("Africa/Monrovia"))
+@example(datetime(1972, 1, 7, 0, 44, 30, tzinfo=UTC), ZoneInfo("Africa/Monrovia"))
+@example(datetime(1, 1, 1, tzinfo=UTC), ZoneInfo("America/Sao_Paulo"))
+def test_local_texts_are_those_the_library_writes(instant: datetime, zone: tzinfo) -> None:
+    local = in_zone(instant, zone)
+    text = local.isoformat(timespec="milliseconds" if local.microsecond else "seconds")
+    assert local_texts(instant, zone) == (text, local.tzname())
+    assert with_offset(instant.astimezone(BERLIN) if 1 < instant.year < 9999 else instant, zone) == text
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_whole_milliseconds_are_rounded_down_or_up(instant: datetime) -> None:
+    microseconds = (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    assert whole_ms(instant) == microseconds // 1000
+    assert to_ms(instant) == -(-microseconds // 1000)
+    assert from_ms(whole_ms(instant)) == instant.replace(microsecond=instant.microsecond // 1000 * 1000)

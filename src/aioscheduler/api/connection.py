@@ -15,7 +15,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError
 from aiohttp.http_parser import RawRequestMessage
 
-from aioscheduler.api.express import ROUTE, Express
+from aioscheduler.api.express import ROUTE, Express, Order
 from aioscheduler.api.i18n import Language
 from aioscheduler.api.problems import internal_problem, problem
 from aioscheduler.api.respond import answer
@@ -50,7 +50,7 @@ class Connection(web.RequestHandler):
     task goes on waiting: its future is kept aside, so that nothing else wakes it.
     """
 
-    __slots__ = ("_aside", "_express", "_head_bytes", "_head_since", "_language", "_slow_since", "_wire")
+    __slots__ = ("_aside", "_at_border", "_express", "_head_bytes", "_head_since", "_language", "_slow_since", "_wire")
 
     def __init__(
         self, manager: web.Server, *, language: Language, express: Express | None = None, **options: Any
@@ -60,6 +60,9 @@ class Connection(web.RequestHandler):
         self._express = express if _KNOWN else None
         self._aside: asyncio.Future[None] | None = None
         self._wire: asyncio.Transport | None = None
+        #: Whether all that came were requests, each in a piece of its own, that went the short way: then the parser has
+        #: nothing of a next one, and one with a known head may pass it by.
+        self._at_border = True
         self._head_since: float | None = None
         self._head_bytes = 0
         self._slow_since: float | None = None
@@ -72,7 +75,10 @@ class Connection(web.RequestHandler):
         before = self._request_count
         waiter = self._waiter
         if self._express is None or waiter is None or waiter.done():
+            self._at_border = False
             super().data_received(data)
+        elif self._at_border and self._pass_by(self._express, data, waiter):
+            self._request_count += 1
         else:
             # Until it is clear which way the request goes, nobody is woken.
             self._waiter = None
@@ -80,7 +86,10 @@ class Connection(web.RequestHandler):
                 super().data_received(data)
             finally:
                 self._waiter = waiter
-            if self._messages and not self._take(self._express, waiter):
+            if not self._messages:
+                self._at_border = False
+            elif not self._take(self._express, data, waiter):
+                self._at_border = False
                 waiter.set_result(None)
         if self._request_count != before:
             self._head_since = None
@@ -92,7 +101,17 @@ class Connection(web.RequestHandler):
             if self._head_bytes > MAX_HEAD:
                 self.abort()
 
-    def _take(self, express: Express, waiter: asyncio.Future[None]) -> bool:
+    def _pass_by(self, express: Express, data: bytes, waiter: asyncio.Future[None]) -> bool:
+        """Let a request go the short way past the parser, which has read its head before."""
+        if self._paused or self._reading_paused or (known := express.recall(data)) is None:
+            return False
+        order = express.take(*known)
+        if order is None:
+            return False
+        self._place(order, waiter)
+        return True
+
+    def _take(self, express: Express, data: bytes, waiter: asyncio.Future[None]) -> bool:
         """Let the request that has arrived go the short way, if it is one for that."""
         if len(self._messages) > 1 or self._paused or self._reading_paused:
             return False
@@ -112,18 +131,24 @@ class Connection(web.RequestHandler):
         ):
             return False
         # Not taken out: what goes the general way is read there.
-        order = express.take(message.headers, payload._buffer[0])
-        if order is None:
+        body = payload._buffer[0]
+        head = express.head(message.headers, len(body))
+        order = None if head is None else express.take(head, body)
+        if order is None or head is None:
             return False
+        self._at_border = self._at_border and express.remember(data, head)
         self._messages.clear()
         assert self._parser is not None, "connected"
-        assert self._manager is not None, "connected"
         self._parser.message_consumed()
+        self._place(order, waiter)
+        return True
+
+    def _place(self, order: Order, waiter: asyncio.Future[None]) -> None:
+        assert self._manager is not None, "connected"
         self._manager.requests_count += 1
         self._request_in_progress = True
         self._aside, self._waiter = waiter, None
         order.place(self._reply)
-        return True
 
     def _reply(self, answer: bytes) -> None:
         """Send the answer to what went the short way, and go on as the library does after each request."""

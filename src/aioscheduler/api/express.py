@@ -30,6 +30,7 @@ from aioscheduler.api.middlewares import refusal, tell_answered
 from aioscheduler.api.problems import internal_problem
 from aioscheduler.api.respond import JSON_HEADERS, answer
 from aioscheduler.api.routes import ROUTES_BY_HANDLER
+from aioscheduler.clock import whole_ms
 from aioscheduler.domain.message import ConflictPolicy, Message
 from aioscheduler.errors import AioschedulerError
 from aioscheduler.store.base import Scheduled
@@ -37,6 +38,9 @@ from aioscheduler.store.base import Scheduled
 log = structlog.get_logger(__name__)
 
 ROUTE: Final = ROUTES_BY_HANDLER[create]
+
+#: How many heads are remembered, and of how many bytes at most.
+_MOST_HEADS, _LONGEST_HEAD = 1024, 1024
 
 _SERVER: Final = SERVER_SOFTWARE.encode()
 #: How the answer to a message that was accepted begins, by its status.
@@ -51,8 +55,21 @@ _BEGINNINGS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the head of a good request says; ``request_id`` is ``None`` where it leaves that to us."""
+
+    body_bytes: int
+    language: Language
+    request_id: str | None
+
+
 class Express:
-    """Takes requests to :data:`ROUTE` of one application."""
+    """Takes requests to :data:`ROUTE` of one application.
+
+    A client's requests mostly differ in their bodies only. So the heads of good ones are remembered, byte for byte,
+    with what the parser and the checks made of them: the same bytes say the same again.
+    """
 
     def __init__(self, context: Context) -> None:
         config = context.config
@@ -68,21 +85,52 @@ class Express:
         self._language = config.language
         self._on_conflict = config.on_conflict
         self._max_body_bytes = config.max_body_bytes
+        #: As they came, with the empty line that ends them. Only whoever has the token can add one, and nobody learns
+        #: by the time a look takes how much of one he has guessed: hashes are compared first.
+        self._heads: dict[bytes, Head] = {}
 
-    def take(self, headers: Mapping[str, str], body: bytes) -> Order | None:
-        """Return what a request asks for; ``None`` where the general way has to answer, and nothing has happened."""
+    def recall(self, data: bytes) -> tuple[Head, bytes] | None:
+        """Return the head and the body of a request that is all of ``data``; ``None`` if no such head is remembered."""
+        end = data.find(b"\r\n\r\n", 0, _LONGEST_HEAD) + 4
+        head = self._heads.get(data[:end])
+        if head is None or len(data) != end + head.body_bytes:
+            return None
+        return head, data[end:]
+
+    def remember(self, data: bytes, head: Head) -> bool:
+        """Keep the head of a good request if ``data`` is that request and nothing else; say whether it is."""
+        end = data.find(b"\r\n\r\n") + 4
+        if len(data) != end + head.body_bytes:
+            return False
+        # One that names the request does not come again.
+        if end <= _LONGEST_HEAD and head.request_id is None:
+            if len(self._heads) >= _MOST_HEADS:
+                del self._heads[next(iter(self._heads))]
+            self._heads[data[:end]] = head
+        return True
+
+    def head(self, headers: Mapping[str, str], body_bytes: int) -> Head | None:
+        """Return what a head says; ``None`` where the general way has to answer."""
         if (
             not self._credentials.is_operator(headers.get(hdrs.AUTHORIZATION))
             or hdrs.EXPECT in headers
-            or len(body) > self._max_body_bytes
+            or body_bytes > self._max_body_bytes
         ):
             return None
+        return Head(
+            body_bytes,
+            language_of(headers.get(hdrs.ACCEPT_LANGUAGE), self._language),
+            self._request_ids.given(headers),
+        )
+
+    def take(self, head: Head, body: bytes) -> Order | None:
+        """Return what a request asks for; ``None`` where the general way has to answer, and nothing has happened."""
         started = self.clock.monotonic() if self.access_log else 0.0
         try:
             members = parse_object(body)
-            now, now_ms = self.clock.now(), self.clock.now_ms()
+            now = self.clock.now()
             draft = self._intake.draft(members, now)
-            message = draft.message(None, payload_of(body, members), now, now_ms)
+            message = draft.message(None, payload_of(body, members), now, whole_ms(now))
             if self._limiter is not None:
                 self._limiter.take(OPERATOR.caller)
         except Exception:
@@ -93,8 +141,8 @@ class Express:
             message,
             draft.policy or self._on_conflict,
             fire_at(message.due_at, now),
-            self._request_ids.of(headers),
-            language_of(headers.get(hdrs.ACCEPT_LANGUAGE), self._language),
+            head.request_id or self._request_ids.new(),
+            head.language,
             started,
         )
 

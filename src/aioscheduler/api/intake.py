@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: The optional members that a message answers back as they were given.
 GIVEN = ("method", "headers", "timeoutSeconds", "retry", "misfireGraceSeconds")
+#: Many messages are accepted in the same millisecond.
+_this_ms = lru_cache(maxsize=4)(from_ms)
 _COMMON = frozenset({"id", "scheduleTo", "delay", "payload", "webhookUrl"})
 
 
@@ -63,7 +65,7 @@ class Draft:
             schedule_to=text,
             payload=payload,
             target=self.target,
-            created_at=from_ms(now_ms),
+            created_at=_this_ms(now_ms),
             timeout_seconds=self.timeout_seconds,
             retry=self.retry,
             misfire_grace=self.misfire_grace,

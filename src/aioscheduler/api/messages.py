@@ -21,7 +21,7 @@ from aioscheduler.api.schemas.base import SiteSchema, load
 from aioscheduler.api.schemas.messages import MAX_BATCH
 from aioscheduler.api.schemas.query import BulkQuery, CountQuery, MessagesQuery, SearchQuery, UpsertQuery, Word
 from aioscheduler.clock import from_ms, to_ms
-from aioscheduler.domain.instant import in_zone, isoformat, with_offset
+from aioscheduler.domain.instant import local_texts, with_offset
 from aioscheduler.domain.jsontext import raw_items, raw_member
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, check_id
 from aioscheduler.errors import (
@@ -351,12 +351,11 @@ def _details(live: LiveMessage, zone: tzinfo, speech: Language) -> dict[str, Any
 
 
 def _listed(line: Listed, zone: tzinfo, speech: Language) -> dict[str, Any]:
-    local = in_zone(line.next_run_at, zone)
-    next_run = isoformat(local)
+    next_run, zone_name = local_texts(line.next_run_at, zone)
     return {
         "messageId": line.id,
         "nextRun": next_run,
-        "trigger": f"date[{next_run[:10]} {next_run[11:19]} {local.tzname()}]",
+        "trigger": f"date[{next_run[:10]} {next_run[11:19]} {zone_name}]",
         "job": f"{line.method} {line.url}",
         "webhookUrl": line.url,
         "status": word(line.status.value, speech),

@@ -24,7 +24,13 @@ class RequestIds:
 
     def of(self, headers: Mapping[str, str]) -> str:
         """Return the id that the client gave its request if it is sane, else a new one."""
+        return self.given(headers) or self.new()
+
+    def given(self, headers: Mapping[str, str]) -> str | None:
+        """Return the id that the client gave its request if it is sane."""
         given = headers.get(REQUEST_ID)
-        if given is not None and _SANE.fullmatch(given):
-            return given
+        return given if given is not None and _SANE.fullmatch(given) else None
+
+    def new(self) -> str:
+        """Return an id nothing has had."""
         return f"{self._process}-{next(self._serial):x}"

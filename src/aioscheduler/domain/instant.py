@@ -26,6 +26,7 @@ _ISO = re.compile(
     re.ASCII,
 )
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 #: An offset whose plus sign became a space on its way through a query string.
 _LOST_PLUS = re.compile(r"(.*[\d]) (\d\d:?\d\d)", re.ASCII)
@@ -122,6 +123,22 @@ def instant_or_day(text: str, zone: tzinfo, field: str) -> datetime:
     return parse_instant(text, zone, field)
 
 
+@lru_cache(maxsize=4096)
+def _second(since_1970: int, zone: tzinfo) -> tuple[str, str, str]:
+    """Return the local time, its offset and the zone's name in that second: no zone changes within one."""
+    local = in_zone(_EPOCH + timedelta(0, since_1970), zone)
+    text = local.isoformat()
+    return text[:19], text[19:], str(local.tzname())
+
+
+def local_texts(instant: datetime, zone: tzinfo) -> tuple[str, str]:
+    """Return what :func:`with_offset` does, and the zone's name at that instant."""
+    since = instant - _EPOCH
+    time, offset, name = _second(since.days * 86_400 + since.seconds, zone)
+    ms = since.microseconds
+    return (f"{time}.{ms // 1000:03d}{offset}" if ms else time + offset), name
+
+
 def in_zone(instant: datetime, zone: tzinfo) -> datetime:
     """Return the instant in the zone; in UTC where the zone's date would lie outside the years 1 to 9999."""
     try:
@@ -137,4 +154,5 @@ def isoformat(local: datetime) -> str:
 
 def with_offset(instant: datetime, zone: tzinfo) -> str:
     """Return the instant as :func:`isoformat` does, :func:`in_zone`."""
-    return isoformat(in_zone(instant, zone))
+    # Written out of parts that are remembered: that takes a quarter of the time.
+    return local_texts(instant, zone)[0]

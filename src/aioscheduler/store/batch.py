@@ -56,6 +56,7 @@ class Batcher(Generic[Item, Result]):
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
                 batch = self._next()
@@ -69,11 +70,11 @@ class Batcher(Generic[Item, Result]):
                 except Exception as error:  # the caller's own: each gets it
                     _fail(batch, error)
                 else:
-                    for (_, receipt), result in zip(batch, results, strict=True):
-                        if isinstance(result, asyncio.Future):
-                            result.add_done_callback(partial(_pass_on, receipt))
-                        elif not receipt.done():
-                            receipt.set_result(result)
+                    if self._waiting:
+                        # The next call leaves first, so that the server works while these are told.
+                        loop.call_soon(_hand_out, batch, results)
+                    else:
+                        _hand_out(batch, results)
         finally:
             self._task = None
             if self._waiting:
@@ -95,6 +96,16 @@ class Batcher(Generic[Item, Result]):
         """Wait until nothing is on its way."""
         while self._task is not None:
             await asyncio.wait([self._task])
+
+
+def _hand_out(
+    batch: Sequence[tuple[object, Receipt[Result]]], results: Sequence[Result | asyncio.Future[Result]]
+) -> None:
+    for (_, receipt), result in zip(batch, results, strict=True):
+        if isinstance(result, asyncio.Future):
+            result.add_done_callback(partial(_pass_on, receipt))
+        elif not receipt.done():
+            receipt.set_result(result)
 
 
 def _pass_on(receipt: Receipt[Result], result: asyncio.Future[Result]) -> None:

@@ -208,16 +208,16 @@ class Calls:
     @contextmanager
     def _echo(self, records: Sequence[bytes]) -> Iterator[list[bool]]:
         """Expect a notification for each record; the block fills in which it really caused."""
-        for record in records:
-            self.echoes.expect(record)
+        self.echoes.expect(*records)
         caused: list[bool] = []
         try:
             yield caused
         finally:
             caused += [False] * (len(records) - len(caused))
-            for record, did in zip(records, caused, strict=True):
-                if not did:
-                    self.echoes.forget(record)
+            if not all(caused):
+                for record, did in zip(records, caused, strict=True):
+                    if not did:
+                        self.echoes.forget(record)
 
     def _tell(self, message: Message, due_ms: int) -> None:
         if self.on_scheduled is not None:

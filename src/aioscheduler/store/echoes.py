@@ -23,11 +23,13 @@ class Echoes:
         self._expected: dict[bytes, int] = {}
         self._order: deque[tuple[float, bytes]] = deque()
 
-    def expect(self, key: bytes) -> None:
-        """Drop the next notification about ``key``."""
-        self._expected[key] = self._expected.get(key, 0) + 1
-        self._order.append((self._monotonic(), key))
-        self._expire()
+    def expect(self, *keys: bytes) -> None:
+        """Drop the next notification about each of the keys."""
+        expected, order, now = self._expected, self._order, self._monotonic()
+        for key in keys:
+            expected[key] = expected.get(key, 0) + 1
+            order.append((now, key))
+        self._expire(now)
 
     def forget(self, key: bytes) -> None:
         """Take an expectation back: the write did not happen, or nobody knows."""
@@ -36,7 +38,7 @@ class Echoes:
 
     def is_own(self, key: bytes) -> bool:
         """Say whether a notification about ``key`` was expected, and count it off."""
-        self._expire()
+        self._expire(self._monotonic())
         return self._drop(key)
 
     def clear(self) -> None:
@@ -44,10 +46,10 @@ class Echoes:
         self._expected.clear()
         self._order.clear()
 
-    def _expire(self) -> None:
+    def _expire(self, now: float) -> None:
         # One that was met takes a younger one of the same key with it: that costs a look, and hides nothing.
         order, expected = self._order, self._expected
-        oldest = self._monotonic() - LIFETIME
+        oldest = now - LIFETIME
         while order and (order[0][0] < oldest or order[0][1] not in expected):
             self._drop(order.popleft()[1])
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import orjson
 
@@ -18,6 +19,7 @@ from aioscheduler.store.base import Counts, Listed, LiveMessage, Overview, Page,
 from aioscheduler.store.calls import BATCH, CALL_TIMEOUT, END_OF_PREFIX, PAGE
 from aioscheduler.store.codec import State
 from aioscheduler.store.cursors import BAD_CURSOR, cursor_of, open_cursor
+from aioscheduler.store.jobs import pairs
 from aioscheduler.store.messages import Messages, standing
 
 #: How many ids one step of a search by contents looks at.
@@ -90,9 +92,10 @@ class Lists(Messages):
     async def _page(self, limit: int, after: tuple[int, str]) -> Page[Listed]:
         after_ms, after_id = after
         rows = await self._run("page", [keys.DUE], [after_ms, after_id, limit, "+inf"])
-        places = {rows[i].decode(): int(float(rows[i + 1])) for i in range(0, len(rows), 2)}
+        places = {raw.decode(): int(float(score)) for raw, score in zip(rows[::2], rows[1::2], strict=True)}
         # What is being delivered stands in no order of its own, but is never more than the replicas' slots.
-        leased = await self._command("HGETALL", keys.LEASED)
+        leases, states = await self._together(("HGETALL", keys.LEASED), ("HLEN", keys.STATE))
+        leased = dict(pairs(leases))
         for raw_id, lease in leased.items():
             message_id, due_ms = raw_id.decode(), int(float(lease.split(b":")[3]))
             if (due_ms, message_id) > (after_ms, after_id):
@@ -100,24 +103,33 @@ class Lists(Messages):
         # Code points sort as the bytes of UTF-8 do.
         listed = sorted((due_ms, message_id) for message_id, due_ms in places.items())[:limit]
         more = len(listed) == limit
-        return Page(items=await self._lines_of(listed, leased), next_cursor=cursor_of(*listed[-1]) if more else None)
+        items = await self._lines_of(listed, leased, any_states=states > 0)
+        return Page(items=items, next_cursor=cursor_of(*listed[-1]) if more else None)
 
-    async def _lines_of(self, places: Sequence[tuple[int, str]], leased: dict[bytes, bytes]) -> list[Listed]:
+    async def _lines_of(
+        self, places: Sequence[tuple[int, str]], leased: dict[bytes, bytes], *, any_states: bool = True
+    ) -> list[Listed]:
+        if not places:
+            return []
+        ids = [message_id for _, message_id in places]
+        # All at once: the server has that together in less time than the ways to it and back take, one after another.
+        looks: list[tuple[Any, ...]] = [("MGET", *map(keys.record, ids))]
+        if any_states:
+            looks.append(("HMGET", keys.STATE, *ids))
+        records, states = [*await self._together(*looks), [None] * len(ids)][:2]
         items: list[Listed] = []
         for start in range(0, len(places), _TURN):
             if start:
                 await asyncio.sleep(0)  # a long list takes longer than a delivery may wait
-            items += await self._listed(places[start : start + _TURN], leased)
+            step = slice(start, start + _TURN)
+            items += self._listed(zip(places[step], records[step], states[step], strict=True), leased)
         return items
 
-    async def _listed(self, places: Sequence[tuple[int, str]], leased: dict[bytes, bytes]) -> list[Listed]:
-        ids = [message_id for _, message_id in places]
-        records, states = await self._together(
-            ("MGET", *map(keys.record, ids)),
-            ("HMGET", keys.STATE, *ids),
-        )
+    def _listed(
+        self, rows: Iterable[tuple[tuple[int, str], bytes | None, bytes | None]], leased: dict[bytes, bytes]
+    ) -> list[Listed]:
         found: list[Listed] = []
-        for (due, message_id), record, state in zip(places, records, states, strict=True):
+        for (due_ms, message_id), record, state in rows:
             if record is None:
                 continue  # gone since the first look
             try:
@@ -126,7 +138,9 @@ class Lists(Messages):
             except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
                 continue  # an outsider's, seen in the moment before it is set aside
             lease = leased.get(message_id.encode()) if leased else None
-            due_ms, status, attempts = standing(State.decode(state), lease, due)
+            status, attempts = MessageStatus.SCHEDULED, 0
+            if state is not None or lease is not None:
+                due_ms, status, attempts = standing(State.decode(state), lease, due_ms)
             found.append(
                 Listed(
                     id=MessageId(message_id),

@@ -25,8 +25,8 @@ _SCHEDULED: Final[Mapping[int, Scheduled]] = {
     ScheduleCode.CREATED_BEFORE: Scheduled.CREATED,
 }
 #: The codes of what this call wrote; and those after which the message is as asked for.
-_WRITTEN = (ScheduleCode.CREATED, ScheduleCode.REPLACED)
-_LIVE = (*_WRITTEN, ScheduleCode.CREATED_BEFORE)
+_WRITTEN = frozenset((int(ScheduleCode.CREATED), int(ScheduleCode.REPLACED)))
+_LIVE = _WRITTEN | {int(ScheduleCode.CREATED_BEFORE)}
 #: By how much a code is higher where a lease was taken away: so much for the caller's, twice as much for another's.
 _TAKEN = 10
 
@@ -60,10 +60,11 @@ class Messages(Calls):
         with self._echo(records) as own:
             codes: list[int] = await self._run("schedule", [*keys.LIVE, *records], args)
             own += [code % _TAKEN in _WRITTEN for code in codes]
+        tell = self.on_scheduled
         results: list[Scheduled | asyncio.Future[Scheduled]] = []
         for item, code in zip(items, codes, strict=True):
-            if code % _TAKEN in _LIVE:
-                self._tell(item.message, item.due_ms)
+            if tell is not None and code % _TAKEN in _LIVE:
+                tell(item.message.id, item.due_ms, item.message.target.destination)
             results.append(_SCHEDULED[code] if code < _TAKEN else self._once_decided(item.message.id, code))
         return results
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -58,6 +59,8 @@ from aioscheduler.store.recurring import (
     destination_without_webhook,
 )
 
+#: What is due at one minute, or was made by one call, says the same.
+_instant = lru_cache(maxsize=256)(from_ms)
 #: How many executions of one job a look at old ones deletes, and how many jobs one call looks at: together no more than
 #: the server does in a moment.
 _FORGET: Final = 200
@@ -185,7 +188,7 @@ class Runs(Jobs, Leases):
                     job=the_job,
                     webhook=hook,
                     lease=token,
-                    due_at=from_ms(int(float(rows[i + 2]))),
+                    due_at=_instant(int(float(rows[i + 2]))),
                     claimed_at=now,
                     asked_at=asked_at,
                 )
@@ -470,7 +473,7 @@ def _keys_of(job_id: JobId, owner: Owner) -> tuple[bytes, ...]:
 
 def _first_attempt(ref: ExecutionRef, run: Run, created_ms: int, now: datetime, replica: str) -> Execution:
     """Return an execution as :func:`decode_execution` would."""
-    fire_at = from_ms(run.fire_ms)
+    fire_at = _instant(run.fire_ms)
     return Execution(
         id=ref.id,
         job_id=ref.job_id,
@@ -479,7 +482,7 @@ def _first_attempt(ref: ExecutionRef, run: Run, created_ms: int, now: datetime, 
         status=ExecutionStatus.RUNNING,
         attempt=1,
         scheduled_for=fire_at,
-        created_at=from_ms(created_ms),
+        created_at=_instant(created_ms),
         due_at=fire_at,
         started_at=now,
         worker_id=replica,

@@ -14,7 +14,8 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from aioscheduler.api.connection import Connection
-from aioscheduler.api.express import Order
+from aioscheduler.api.express import Express, Head, Order
+from aioscheduler.domain.message import MessageId
 from tests.unit.api.conftest import HOOK, TOKEN, Api, MakeApi
 
 MEMBERS = {"id": "a", "scheduleTo": "2030-01-01T00:00:00Z", "payload": {"n": 1}, "webhookUrl": HOOK}
@@ -94,6 +95,20 @@ def placed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ids
 
 
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What the parser was given."""
+    pieces: list[bytes] = []
+    received = web.RequestHandler.data_received
+
+    def noted(connection: web.RequestHandler, data: bytes) -> None:
+        pieces.append(data)
+        received(connection, data)
+
+    monkeypatch.setattr(web.RequestHandler, "data_received", noted)
+    return pieces
+
+
 @asynccontextmanager
 async def connected(api: Api) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection(api.client.host, api.client.port)
@@ -127,22 +142,29 @@ async def asked(api: Api, request: bytes) -> tuple[bytes, bytes]:
         return _CHANCE.sub(b"?", first), _CHANCE.sub(b"?", with_another)
 
 
-async def test_both_ways_answer_the_same_to_the_byte_and_in_the_log(make_api: MakeApi, placed: list[str]) -> None:
+async def test_both_ways_answer_the_same_to_the_byte_and_in_the_log(
+    make_api: MakeApi, placed: list[str], parsed: list[bytes]
+) -> None:
     answers: list[list[tuple[bytes, bytes]]] = []
     due: list[Any] = []
     lines: list[Any] = []
-    for express in (True, False):
-        api = await make_api(express=express, max_body_bytes=50_000)
+    pieces: list[set[bytes]] = []
+    short_api, general_api = [await make_api(express=express, max_body_bytes=50_000) for express in (True, False)]
+    # The second time heads are known.
+    for api, went_short in ((short_api, 1), (short_api, 2), (general_api, 2)):
+        parsed.clear()
         with capture_logs() as log:
             answers.append([await asked(api, request) for request in (*SHORT, *GENERAL)])
         lines.append([{name: value for name, value in line.items() if name != "duration_ms"} for line in log])
-        assert len(placed) == len(SHORT), "all of these the first time, and none the second"
+        assert len(placed) == went_short * len(SHORT)
         due.append([(line.id, line.next_run_at) for line in (await api.context.store.page(100, None)).items])
+        pieces.append({request for request in SHORT if request in parsed})
         await api.context.store.cancel_matching("", "")
-    for request, short, general in zip((*SHORT, *GENERAL), *answers, strict=True):
-        assert short == general, request[:200]
-    assert lines[0] == lines[1]
-    assert due[0] == due[1]
+    for request, short, known, general in zip((*SHORT, *GENERAL), *answers, strict=True):
+        assert short == known == general, request[:200]
+    assert lines[0] == lines[1] == lines[2]
+    assert due[0] == due[1] == due[2]
+    assert pieces[1] == {post(MEMBERS | {"id": "ação/1"}, "X-Request-ID: mine-1")}, "only a head with a name is new"
     statuses = [int(first[9:12]) for first, _ in answers[0][: len(SHORT)]]
     assert statuses == [201, 409, 200, 201, 409, 201, 201, 201, 201, 201, 201, 201]
     assert all(b"another" in more for _, more in answers[0][: len(SHORT)]), "the connections are kept"
@@ -355,3 +377,110 @@ async def test_an_idle_connection_is_closed_so_long_after_what_went_the_short_wa
         connection._process_keepalive()
         assert await reader.read() == b""
     assert placed == ["a"]
+
+
+KNOWN = post(members("known"))
+OPEN = b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: "
+
+
+async def learn(api: Api) -> None:
+    """Have the head of :data:`KNOWN` remembered."""
+    async with connected(api) as (reader, writer):
+        writer.write(post(members("learn")))
+        await answer_of(reader)
+
+
+async def test_a_known_head_passes_the_parser_by_on_every_connection(
+    api: Api, placed: list[str], parsed: list[bytes]
+) -> None:
+    await learn(api)
+    async with connected(api) as (reader, writer):
+        for name in ("first", "other"):
+            writer.write(post(members(name)))
+            assert told_ids(await answer_of(reader)) == [name.encode()]
+    assert len(parsed) == 1
+    assert placed == ["learn", "first", "other"]
+
+
+@pytest.mark.parametrize("before", [OPEN, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + OPEN, KNOWN + OPEN])
+async def test_a_known_head_inside_of_another_request_is_part_of_that(
+    api: Api, placed: list[str], before: bytes
+) -> None:
+    await learn(api)
+    async with connected(api) as (reader, writer):
+        writer.write(before)
+        if before is not OPEN:
+            await answer_of(reader)
+        await api.call("GET", "/health")  # on another connection, so that the loop has read what came on this one
+        writer.write(post(members("inner")))
+        assert b'"messageId"' not in await answer_of(reader)
+    assert await api.context.store.get(MessageId("inner")) is None
+
+
+async def test_a_known_head_with_its_body_in_pieces_waits_for_the_rest(api: Api, placed: list[str]) -> None:
+    await learn(api)
+    async with connected(api) as (reader, writer):
+        for piece in (KNOWN[:-5], KNOWN[-5:]):
+            writer.write(piece)
+            await api.call("GET", "/health")
+        assert told_ids(await answer_of(reader)) == [b"known"]
+        writer.write(KNOWN)
+        assert (await answer_of(reader)).startswith(b"HTTP/1.1 409 ")
+
+
+async def test_a_known_head_with_a_bad_body_is_refused_and_the_next_request_is_taken(
+    api: Api, placed: list[str]
+) -> None:
+    await learn(api)
+    bad = KNOWN.replace(b'{"id"', b'["id"')
+    async with connected(api) as (reader, writer):
+        for request, status in ((KNOWN, b"201"), (bad, b"422"), (KNOWN, b"409")):
+            writer.write(request)
+            assert (await answer_of(reader))[9:12] == status
+    assert placed == ["learn", "known", "known"]
+
+
+def test_of_heads_only_so_many_short_ones_without_a_name_are_remembered(api: Api) -> None:
+    express = Express(api.context)
+
+    def known(head: bytes, request_id: str | None = None) -> bool:
+        data = head + b"\r\n\r\nbody"
+        assert express.remember(data, Head(4, "en", request_id))
+        return express.recall(data) == (Head(4, "en", request_id), b"body")
+
+    assert known(b"a" * 1020)
+    assert not known(b"a" * 1021)
+    assert not known(b"named", "mine")
+    assert not express.remember(b"more\r\n\r\nbody and", Head(4, "en", None))
+    assert express.recall(b"a" * 1020 + b"\r\n\r\nbody and") is None
+    assert all(known(b"%d" % number) for number in range(1024))
+    assert express.recall(b"0\r\n\r\nbody") is not None
+    assert express.recall(b"a" * 1020 + b"\r\n\r\nbody") is None, "the one remembered first makes room"
+
+
+async def test_the_rest_of_a_head_is_not_taken_for_one(api: Api, placed: list[str]) -> None:
+    rest = KNOWN.replace(b"POST /messages HTTP/1.1", b"no beginning of a request")
+    async with connected(api) as (reader, writer):
+        writer.write(b"POST /messages HTTP/1.1\r\nX-A: ")
+        await api.call("GET", "/health")
+        writer.write(rest)
+        assert (await answer_of(reader)).startswith(b"HTTP/1.1 201 ")
+    async with connected(api) as (reader, writer):
+        writer.write(rest)
+        assert (await answer_of(reader))[9:12] == b"400"
+    assert placed == ["known"]
+
+
+async def test_an_answer_at_once_leaves_the_connection_idle(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    await learn(api)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("nothing can be handed in")
+
+    monkeypatch.setattr(api.context.store, "hand_in", broken)
+    async with connected(api) as (reader, writer):
+        writer.write(KNOWN)
+        assert (await answer_of(reader)).startswith(b"HTTP/1.1 500 ")
+        (connection,) = await connections(api)
+        assert isinstance(connection, Connection)
+        assert not connection.is_late(asyncio.get_running_loop().time() + 100, limit=60), "nothing of a head has come"

@@ -55,6 +55,32 @@ async def test_what_comes_meanwhile_waits_and_goes_together_with_the_next_call()
     assert wire.sent == [[0], [1, 2, 3]]
 
 
+async def test_the_next_call_leaves_before_the_results_of_the_last_are_told() -> None:
+    events: list[str] = []
+
+    async def send(items: list[int]) -> list[int]:
+        events.append(f"sent {items}")
+        await rest()
+        return items
+
+    class Told(asyncio.Future[int]):
+        def set_result(self, result: int, /) -> None:
+            events.append(f"told {result}")
+
+    batch = Batcher(send, 2, weigh=lambda _: 1)
+    for item in range(3):
+        batch.post(item, Told())
+    await batch.drain()
+    assert events == ["sent [0, 1]", "sent [2]", "told 0", "told 1", "told 2"]
+
+
+async def test_whoever_has_his_result_may_ask_again_at_once() -> None:
+    wire = Wire()
+    batch = Batcher(wire.send, 100, weigh=lambda _: 1)
+    async with asyncio.timeout(5):
+        assert [await batch(item) for item in range(3)] == ["r0", "r1", "r2"]
+
+
 async def test_many_and_large_items_are_split() -> None:
     wire = Wire()
     batch = Batcher(wire.send, 3, weigh=lambda _: 1)

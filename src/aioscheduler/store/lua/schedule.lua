@@ -8,6 +8,9 @@
 --   10 more where the caller had leased it, 20 where another had
 -- include account, planned, taken
 local codes, created, replaced = {}, 0, 0
+-- Mostly nobody has leased or attempted anything: then there is nothing to look for, message by message.
+local any_leased = redis.call('HLEN', KEYS[2]) > 0
+local any_state = redis.call('HLEN', KEYS[3]) > 0
 for i = 1, (#ARGV - 1) / 4 do
   local a = 4 * i - 2
   local id, due, record, policy = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
@@ -35,9 +38,9 @@ for i = 1, (#ARGV - 1) / 4 do
     plan(due, 1)
     redis.call('ZADD', KEYS[1], due, id)
     -- Also when created: what an outsider's DEL left behind must not follow the new message.
-    redis.call('HDEL', KEYS[3], id)
+    if any_state then redis.call('HDEL', KEYS[3], id) end
     if code == 1 then created = created + 1 else replaced = replaced + 1 end
-    code = code + take_lease(KEYS[2], id, ARGV[1])
+    if any_leased then code = code + take_lease(KEYS[2], id, ARGV[1]) end
   end
   codes[i] = code
 end
