@@ -167,3 +167,24 @@ async def test_the_report_names_what_the_store_can_lose(redis_server: RedisServe
     finally:
         await redis.aclose()
         server.close()
+
+
+async def test_what_an_outsider_changed_since_it_was_seen_is_not_replaced(store: RedisStore, redis: Redis) -> None:
+    new = message("m", due_in=60)
+    await schedule(store, "m", due_in=60)
+    ours = await store.get(new.id)
+    assert ours is not None
+    record = await redis.get("message:m")
+    assert isinstance(record, bytes)
+    # With our tail, which belongs to another text.
+    await redis.set("message:m", record.replace(b'{"n":1}', b'{"n":2}'))
+    assert await store.replace_seen(new, [ours.tag], new.due_at) is Scheduled.NOT_AS_SEEN
+    await redis.set("message:m", outside_record(60))
+    await store.examine([new.id])
+    adopted = await store.get(new.id)
+    assert adopted is not None
+    assert adopted.tag != ours.tag
+    await redis.set("message:m", outside_record(70))
+    assert await store.replace_seen(new, [adopted.tag, ours.tag], new.due_at) is Scheduled.NOT_AS_SEEN
+    await redis.set("message:m", outside_record(60))
+    assert await store.replace_seen(new, [adopted.tag], new.due_at) is Scheduled.REPLACED

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from aioscheduler.clock import Clock, to_ms
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
-from aioscheduler.domain.message import ConflictPolicy, MessageId, MessageStatus, new_version
+from aioscheduler.domain.message import ConflictPolicy, MessageId, MessageStatus, Tag, new_version
 from aioscheduler.errors import InvalidInput, Sentence
 from aioscheduler.store import keys
 from aioscheduler.store.base import (
@@ -159,6 +159,82 @@ class Messages(StoreSuite):
     async def test_to_replace_what_is_not_there_is_to_create_it(self, store: RedisStore) -> None:
         new = message("a")
         assert await store.schedule(new, REPLACE, new.due_at) is Scheduled.CREATED
+
+    async def test_a_message_is_replaced_as_it_was_seen_and_not_otherwise(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        async def replaced(*seen: Tag) -> bool:
+            new = message(due_in=120)
+            result = await store.replace_seen(new, seen, new.due_at)
+            live = await store.get(new.id)
+            assert (result is Scheduled.REPLACED) == (live is not None and live.message.version == new.version)
+            assert result in (Scheduled.REPLACED, Scheduled.NOT_AS_SEEN)
+            return result is Scheduled.REPLACED
+
+        async def seen() -> Tag:
+            live = await store.get(message().id)
+            assert live is not None
+            return live.tag
+
+        assert not await replaced(Tag("*"))
+        await self.put(store, "m")
+        first = await seen()
+        assert not await replaced()
+        assert await replaced(Tag("0Ge3kL-9_x.7"), first)
+        assert not await replaced(first)
+        assert await replaced(Tag("*"))
+
+        clock.move(120)
+        waiting = await seen()
+        claimed = await self.lease(store, clock)
+        assert not await replaced(waiting), "it is on its way"
+        leased = await seen()
+        assert await store.settle(retry(claimed, after=60)) is Settled.APPLIED
+        assert not await replaced(waiting), "an attempt was made"
+        assert await seen() == leased, "one attempt, as it said"
+        assert await replaced(leased)
+
+        last = await seen()
+        assert last != leased
+        await store.cancel(ids("m"))
+        assert not await replaced(last)
+        assert await store.get(message().id) is None
+
+    async def test_who_replaces_what_he_saw_in_flight_takes_its_lease_away(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        await self.put(store, "m")
+        claimed = await self.lease(store, clock)
+        live = await store.get(claimed.message.id)
+        assert live is not None
+        new = message(due_in=60)
+        assert await store.replace_seen(new, [live.tag], new.due_at) is Scheduled.REPLACED
+        assert await store.settle(done(claimed)) is Settled.LOST
+
+    async def test_a_replacement_sent_again_because_its_answer_was_lost_is_one(self, store: RedisStore) -> None:
+        await self.put(store, "m")
+        live = await store.get(message().id)
+        assert live is not None
+        new = message(due_in=60)
+        for _ in range(2):
+            assert await store.replace_seen(new, [live.tag, Tag("*")], new.due_at) is Scheduled.REPLACED
+        assert (await store.counters())["replaced"] == 1
+
+    async def test_what_an_outsider_wrote_is_replaced_as_it_was_seen_once_it_is_adopted(
+        self, store: RedisStore, redis: Redis
+    ) -> None:
+        await redis.set(keys.record(MessageId("m")), outside_record(60))
+        new = message(due_in=60)
+        assert await store.replace_seen(new, [Tag("*")], new.due_at) is Scheduled.NOT_AS_SEEN
+        await store.examine(ids("m"))
+        live = await store.get(new.id)
+        assert live is not None
+        assert await store.replace_seen(new, [live.tag], new.due_at) is Scheduled.REPLACED
+
+    async def test_what_is_no_string_is_not_replaced_as_seen(self, store: RedisStore, redis: Redis) -> None:
+        await redis.hset(keys.record(MessageId("m")), "a", "b")
+        new = message()
+        assert await store.replace_seen(new, [Tag("*")], new.due_at) is Scheduled.NOT_AS_SEEN
 
     async def test_a_key_of_another_type_is_not_overwritten_and_not_deleted(
         self, store: RedisStore, redis: Redis

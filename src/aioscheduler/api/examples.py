@@ -83,6 +83,14 @@ ERRORS: dict[int, tuple[str, str, dict[str, Any]]] = {
         "A live message has the id.",
         {"detail": 'There is a message with the id "order-1042_24h" already.', "error_code": "MESSAGE_EXISTS"},
     ),
+    412: (
+        "PreconditionFailed",
+        "The message is not as `If-Match` wants it, or there is one in spite of `If-None-Match: *`. Nothing changed.",
+        {
+            "detail": 'The message "order-1042_24h" was changed, attempted, delivered or deleted meanwhile.',
+            "error_code": "PRECONDITION_FAILED",
+        },
+    ),
     413: (
         "PayloadTooLarge",
         "The body is too long.",
@@ -228,7 +236,16 @@ DESCRIPTIONS = {
         "An `id` that is already scheduled is answered 409, unless `onConflict` is `replace`: then the old version "
         "never fires once this is answered (200)."
     ),
-    ("PUT", "/messages/{id}"): "The same as scheduling with `onConflict: replace`: 201 when the id is new, else 200.",
+    ("GET", "/messages/{id}"): (
+        "As it was given, and how far it is. Its `ETag` changes whenever the message is replaced, and with each "
+        "attempt: sent back as `If-Match` with a `PUT`, it keeps you from replacing what others changed meanwhile, and "
+        "from sending again what has just left."
+    ),
+    ("PUT", "/messages/{id}"): (
+        "The same as scheduling with `onConflict: replace`: 201 when the id is new, else 200. With `If-Match` it only "
+        "replaces, and only a message that still has one of these `ETag`s, or any for `*`; with `If-None-Match: *` it "
+        "only creates. Otherwise it answers 412 and nothing has changed. The store decides in the step that writes."
+    ),
     ("POST", "/messages/batch"): (
         "Up to 1,000 messages. Each is judged by itself, so that a bad one does not spoil the rest; the results stand "
         "in the order given. An id that comes twice is scheduled once: the second is rejected."
@@ -241,7 +258,6 @@ DESCRIPTIONS = {
         "By a prefix at once, however many there are. What ids contain is looked for among the first 200,000 that have "
         "the prefix, for a second at most."
     ),
-    ("GET", "/messages/{id}"): "As it was given, and how far it is.",
     ("GET", "/messages/search"): (
         "By how the id begins, by what it contains, or both. Both are matched literally; at least one is needed."
     ),

@@ -185,6 +185,11 @@ PORTUGUESE = {
     # Messages and dead letters
     'There is no message with the id "{id}".': 'Não há mensagem com o id "{id}".',
     'There is a message with the id "{id}" already.': 'Já existe uma mensagem com o id "{id}".',
+    'The message "{id}" was changed, attempted, delivered or deleted meanwhile.': (
+        'A mensagem "{id}" foi alterada, tentada, entregue ou removida nesse meio-tempo.'
+    ),
+    "must be *, which asks for a message that is new": "deve ser *, que pede uma mensagem nova",
+    'must be *, or ETags in quotes, such as "{tag}"': 'deve ser *, ou ETags entre aspas, como "{tag}"',
     'The batch has another message with the id "{id}".': 'O lote tem outra mensagem com o id "{id}".',
     'The key of "{id}" in Redis holds something that is no message.': (
         'A chave de "{id}" no Redis guarda algo que não é uma mensagem.'

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Generic, NewType, Protocol, TypeVar
 
 from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Opening, Outcome, OutcomeKind
-from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus
+from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, Tag, tag_of
 from aioscheduler.domain.punctuality import Lateness, Window
 from aioscheduler.domain.target import Destination
 
@@ -43,6 +43,8 @@ class Scheduled(Enum):
     """A live message has the id and the policy was to reject."""
     FOREIGN_KEY = "foreign_key"
     """The key ``message:<id>`` holds something that is no string: not ours to overwrite."""
+    NOT_AS_SEEN = "not_as_seen"
+    """It was to be replaced only as it had been seen, and was changed, attempted, delivered or deleted since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,11 @@ class LiveMessage:
     def id(self) -> MessageId:
         """The message's id."""
         return self.message.id
+
+    @property
+    def tag(self) -> Tag:
+        """What a client sees of it, in short."""
+        return tag_of(self.message.version, self.attempts)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -392,6 +399,13 @@ class Store(Protocol):
         ``fire_at`` is ``message.due_at``, or the moment of acceptance when that has passed. With ``REPLACE`` any old
         version is gone, its lease included; where another replica had that, it returns :data:`DECIDED_SECONDS` later.
         Repeating a create gives ``EXISTS``.
+        """
+        ...
+
+    async def replace_seen(self, message: Message, seen: Sequence[Tag], fire_at: datetime) -> Scheduled:
+        """Replace a live message if it still has one of the tags, in one atomic step; else nothing changes.
+
+        Returns ``REPLACED`` or ``NOT_AS_SEEN``; otherwise as :meth:`schedule`.
         """
         ...
 

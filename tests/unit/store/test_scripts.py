@@ -269,6 +269,8 @@ def test_what_the_shared_functions_take_for_keys_is_known() -> None:
         "planned_for": ["due", "leased", "state"],
         "move": ["due", "state"],
         "take_lease": ["leased"],
+        "version_of": [],
+        "is_as_seen": ["due", "leased", "record", "state"],
         "what_is_due": [],
         "unbury": ["index", "letters"],
         "bury": ["index", "letters"],
