@@ -894,6 +894,30 @@ class DeadLetters(StoreSuite):
         assert not await store.discard(MessageId("m"))
         assert not await redis.exists(keys.DEAD, keys.DEAD_INDEX)
 
+    async def test_what_became_of_letters_is_told_in_order_and_without_a_gap(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        assert (await store.newest_gone(), await store.gone_since(0, 9)) == (0, ([], 0))
+        await self.put(store, "a", "b", "c")
+        for name in "abc":
+            await self.kill(store, name)
+        letters = {letter.id: letter for letter in (await store.dead_letters(9, None)).items}
+        assert await store.discard_letters([letters[MessageId("a")], letters[MessageId("b")]]) == [True, True]
+        assert not await store.discard(MessageId("a")), "it is gone, and told of once"
+        again = replace(message("c"), version=new_version(to_ms(clock.now())))
+        assert await store.replay(letters[MessageId("c")], again, clock.now()) is Scheduled.CREATED
+        found, more = await store.gone_since(0, 9)
+        assert [(each.number, each.id, each.change) for each in found] == [
+            (1, "a", "deleted"),
+            (2, "b", "deleted"),
+            (3, "c", "replayed"),
+        ]
+        assert more == 0
+        assert await store.gone_since(0, 1) == (found[2:], 2)
+        assert await store.gone_since(2, 9) == (found[2:], 0)
+        assert await store.newest_gone() == 3
+        assert await store.gone_since(3, 9) == ([], 0)
+
     async def test_old_letters_are_forgotten_some_at_a_time(self, store: RedisStore, clock: FakeClock) -> None:
         for name in "abc":
             await self.dead(store, clock, name, DeadReason.GONE)

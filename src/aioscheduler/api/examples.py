@@ -289,9 +289,10 @@ DESCRIPTIONS = {
     ("GET", "/deliveries"): "Newest first. The log is bounded by `DELIVERY_LOG_SIZE`.",
     ("GET", "/events"): (
         "Server-sent events. `delivery`: an attempt has ended, a row as in `GET /deliveries`, with its `id`. "
-        "`message`: its `id` and a `change`, `scheduled` (or replaced), `delivered`, `dead` or `deleted`. `job`: its "
-        "`id` and `changed` or `deleted`. `overview`: at once, and each second in which a number is another one; "
-        "`retrying` is an estimate beyond 1,000.\n\n"
+        "`message`: its `id` and a `change`, `scheduled` (or replaced), `delivered`, `dead` or `deleted`. `letter`: "
+        "the `id` of a dead letter that is none any more, and `replayed` or `deleted`; those of a job that was deleted "
+        "go untold. `job`: its `id` and `changed` or `deleted`. `overview`: at once, and each second in which a number "
+        "is another one; `retrying` is an estimate beyond 1,000.\n\n"
         "They tell of the whole deployment, and are hints: who must not miss anything asks the other routes. "
         "`missed` tells how many events passed the client by, because it reads slowly or there were too many; "
         "one that does not read for 30 s is cut off. With `Last-Event-ID`, the id of the last delivery it saw, a "
@@ -907,6 +908,9 @@ data: {"at":"2030-04-15T02:50:00.250+00:00","pending":12,"delivering":1,"retryin
 
 event: message
 data: {"id":"order-1042_24h","change":"delivered"}
+
+event: letter
+data: {"id":"order-1041_24h","change":"replayed"}
 
 event: job
 data: {"id":"0198a3c4-5e6f-7a1b-8c2d-3e4f5a6b7c8d","change":"changed"}

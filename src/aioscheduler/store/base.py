@@ -127,6 +127,16 @@ class DeadGroups:
     complete: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterGone:
+    """A dead letter that is none any more: ``deleted``, also because it was too old, or ``replayed``. Numbers rise by
+    one."""
+
+    number: int
+    id: str
+    change: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Delivery:
     """One line of the delivery log: an attempt that has ended. Instants in UTC; ``lateness_ms`` is against ``due_at``.
@@ -514,6 +524,15 @@ class Store(Protocol):
 
     async def dead_groups(self) -> DeadGroups:
         """Return dead letters by reason and destination, in no order."""
+        ...
+
+    async def newest_gone(self) -> int:
+        """Return the number of the last dead letter that is none any more, or 0."""
+        ...
+
+    async def gone_since(self, since: int, limit: int) -> tuple[Sequence[LetterGone], int]:
+        """Return the last dead letters that are none any more, after the number ``since``, in order; and how many more
+        there were before them. Those that went with their job are not among them."""
         ...
 
     async def discard_letters(self, letters: Sequence[DeadLetter]) -> Sequence[bool]:

@@ -15,7 +15,7 @@ from aioscheduler.domain.message import Message, MessageId
 from aioscheduler.domain.target import Destination, check_url
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
-from aioscheduler.store.base import DeadGroup, DeadGroups, DeadLetter, Page, Scheduled
+from aioscheduler.store.base import DeadGroup, DeadGroups, DeadLetter, LetterGone, Page, Scheduled
 from aioscheduler.store.calls import BATCH, END_OF_PREFIX, PAGE, Calls
 from aioscheduler.store.codec import EXECUTION_MARK, dead_head, decode_dead, encode
 from aioscheduler.store.cursors import BAD_CURSOR, cursor_of, open_cursor
@@ -26,6 +26,7 @@ _STAMP: Final = 14
 _LOOK, _MOST_LOOKS, _MOST_GROUPED = 500, 10, 20_000
 #: How much of a letter is looked at, in bytes: where a longer one leads cannot be told if its URL comes later.
 _MOST_HEAD: Final = 65_536
+_DISCARDED: Final = [keys.DEAD, keys.DEAD_INDEX, keys.DEAD_GONE]
 
 
 @dataclass(slots=True)
@@ -188,7 +189,7 @@ class Letters(Calls):
                 "replay",
                 [
                     *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX),
-                    *(record, keys.AUDIT, keys.AUDIT_MINUTES),
+                    *(record, keys.AUDIT, keys.AUDIT_MINUTES, keys.DEAD_GONE),
                 ],
                 [message.id, dead_head(to_ms(letter.dead_at), letter.reason), due_ms, encode(message)],
             )
@@ -201,6 +202,19 @@ class Letters(Calls):
     async def dead_of(self, ids: Sequence[MessageId]) -> Sequence[bool]:
         return [head != b"" for head in await self._run("letter_heads", [keys.DEAD], [1, *ids])]
 
+    async def newest_gone(self) -> int:
+        rows = await self._command("XREVRANGE", keys.DEAD_GONE, "+", "-", "COUNT", 1)
+        return _number(rows[0][0]) if rows else 0
+
+    async def gone_since(self, since: int, limit: int) -> tuple[Sequence[LetterGone], int]:
+        rows = await self._command("XREVRANGE", keys.DEAD_GONE, "+", f"{since + 1}", "COUNT", limit)
+        found: list[LetterGone] = []
+        for place, values in reversed(rows):
+            told = values if isinstance(values, dict) else dict(zip(values[::2], values[1::2], strict=True))
+            letter_id = told[b"id"].decode().removeprefix(EXECUTION_MARK)
+            found.append(LetterGone(number=_number(place), id=letter_id, change=told[b"change"].decode()))
+        return found, found[0].number - since - 1 if found else 0
+
     async def discard_letters(self, letters: Sequence[DeadLetter]) -> Sequence[bool]:
         found: list[bool] = []
         for start in range(0, len(letters), BATCH):
@@ -208,13 +222,13 @@ class Letters(Calls):
             # One that died again meanwhile is another letter.
             before_ms = max(to_ms(letter.dead_at) for letter in part) + 1
             members = [letter.id if letter.execution is None else EXECUTION_MARK + letter.id for letter in part]
-            gone = set(await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], [before_ms, *members]))
+            gone = set(await self._run("discard", _DISCARDED, [before_ms, *members]))
             found += [number in gone for number in range(1, len(part) + 1)]
         return found
 
     async def discard(self, message_id: MessageId) -> bool:
         for member in (message_id, EXECUTION_MARK + message_id.lower()):
-            if await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], ["", member]):
+            if await self._run("discard", _DISCARDED, ["", member]):
                 return True
         return False
 
@@ -224,7 +238,11 @@ class Letters(Calls):
         if not rows:
             return 0
         ids = [row[2 + _STAMP :] for row in rows]
-        return len(await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], [before_ms, *ids]))
+        return len(await self._run("discard", _DISCARDED, [before_ms, *ids]))
+
+
+def _number(place: bytes) -> int:
+    return int(place.partition(b"-")[0])
 
 
 def _look(member: str, letter: bytes) -> _Look:

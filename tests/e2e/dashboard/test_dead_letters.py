@@ -256,6 +256,28 @@ async def test_a_record_that_is_no_message_shows_its_bytes_and_cannot_be_sent(
     await said(page, "broken-1 is deleted").wait_for()
 
 
+async def test_what_another_deletes_goes_from_list_and_groups(
+    open_page: Opener, client: Client, receiver: Receiver
+) -> None:
+    await kill(client, receiver, "others-1", "others-2")
+    page = await open_page("dead-letters?q=others", secret=None)
+
+    async def letters_only(route: Route) -> None:
+        await route.continue_(url=route.request.url + "?kinds=letter")
+
+    await page.route("**/events", letters_only)
+    await page.locator("input[name=token]").fill(TOKEN)
+    await page.keyboard.press("Enter")
+    await row(page, "others-2").wait_for()
+    group = page.locator(".dead-groups li").filter(has_text=str(receiver.url()).rsplit("/", 1)[0])
+    await group.filter(has_text="2").wait_for()
+    await client.call("DELETE", "/dead-letters/others-1")
+    await row(page, "others-1").wait_for(state="detached")
+    await group.locator(".dead-count", has_text="1").wait_for()
+    await client.call("DELETE", "/dead-letters/others-2")
+    await group.wait_for(state="detached")
+
+
 async def test_a_narrow_dark_portuguese_screen_holds_it_all(
     open_page: Opener, client: Client, receiver: Receiver
 ) -> None:

@@ -272,6 +272,7 @@ def test_what_the_shared_functions_take_for_keys_is_known() -> None:
         "version_of": [],
         "is_as_seen": ["due", "leased", "record", "state"],
         "what_is_due": [],
+        "tell_gone": ["gone"],
         "unbury": ["index", "letters"],
         "bury": ["index", "letters"],
         "write_line": ["log"],

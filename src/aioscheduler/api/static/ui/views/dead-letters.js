@@ -39,6 +39,7 @@ export default function DeadLetters({ params }) {
     groups.reload();
     if (list.items.length <= MOST_FOLLOWED) list.reload();
   };
+  useLive(["letter"], ({ id }) => list.setItems((items) => (items.some((row) => row.id === id) ? items.filter((row) => row.id !== id) : items)));
   useFollowed(useThrottled(look, 2000), list.items, groups.data?.total);
   const key = JSON.stringify(filter);
   useEffect(() => setTicked(new Set()), [key]);
@@ -165,7 +166,7 @@ function useSearch(params) {
 
 /** Look again when letters come or go: most of what happens is no letter. */
 function useFollowed(look, items, total) {
-  useLive(["overview", "message", "poll", "resync"], (data, kind) => {
+  useLive(["overview", "message", "letter", "missed", "poll", "resync"], (data, kind) => {
     if (kind === "overview") {
       if (data.dead !== total) look();
     } else if (kind !== "message" || data.change === "dead" || items.some((row) => row.id === data.id)) look();
