@@ -300,7 +300,11 @@ DESCRIPTIONS = {
         "`job` need a store that sends keyspace notifications.\n\n"
         "429 when `EVENT_CLIENTS` follow already. The stream ends when the service stops."
     ),
-    ("GET", "/health"): "503 when the store or the engine is down. Answers within a second.",
+    ("GET", "/health"): (
+        "For load balancers and readiness probes: 503 when the store is out of reach or the engine stands still. A "
+        "store that is full or read-only still serves reads, so this stays 200 and `/health/detailed` says 503. "
+        "Answers within a second."
+    ),
     ("GET", "/health/detailed"): (
         "`database` is the store's durable data, `redis` the connection that brings its notifications, "
         "`scheduler_service` the engine. 503 when one of them is down."
