@@ -16,6 +16,7 @@ from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Op
 from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, Tag, tag_of
 from aioscheduler.domain.punctuality import Lateness, Window
 from aioscheduler.domain.target import Destination
+from aioscheduler.errors import Sentence
 
 T = TypeVar("T")
 Told = TypeVar("Told", contravariant=True)
@@ -354,7 +355,7 @@ class StoreReport:
     version: str
     persistence: str
     used_memory_bytes: int
-    risks: Sequence[str] = ()
+    risks: Sequence[Sentence] = ()
 
 
 class ChangeListener(Protocol):
