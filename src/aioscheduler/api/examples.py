@@ -268,8 +268,8 @@ DESCRIPTIONS = {
     ("POST", "/messages/bulk"): "The same as `DELETE /messages/bulk`, for clients and proxies that block `DELETE`.",
     ("POST", "/messages/{id}/run"): "It is due now instead of at its instant.",
     ("GET", "/dead-letters"): (
-        "The latest first; with `prefix` in order of their ids. With `destination` a page may have fewer than `limit` "
-        "and a `nextCursor` all the same."
+        "The latest first; with `prefix` in order of their ids. With `destination`, or with `prefix` and `reason`, "
+        "a page may have fewer than `limit` and a `nextCursor` all the same."
     ),
     ("POST", "/dead-letters/{id}/replay"): (
         "It leaves the list and is scheduled again, at once or when the body says. A message can be mended by the way: "

@@ -34,6 +34,9 @@ HOLD_SECONDS = 0.25
 #: Where a message goes whose record nobody has looked at yet.
 UNKNOWN = Destination("")
 
+#: Asks for dead letters of which nobody can tell where they were to go.
+NO_DESTINATION = Destination("none")
+
 
 class Scheduled(Enum):
     """What became of a message to be scheduled."""
