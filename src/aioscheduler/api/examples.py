@@ -184,7 +184,10 @@ DESCRIPTIONS = {
         "one that comes twice runs the first time; hourly and finer schedules keep running through both. A job without "
         "a webhook runs too, but every run fails: make its webhooks next."
     ),
-    ("GET", "/api/jobs"): "Oldest first. A token of accounts has to say which of them.",
+    ("GET", "/api/jobs"): (
+        "Oldest first. A token of accounts has to say which of them. With `name`, `total` counts those that match, "
+        "among the oldest 200,000."
+    ),
     ("GET", "/api/jobs/preview"): "Says when a schedule would run, in words and in instants, without making a job.",
     ("PUT", "/api/jobs/{job_id}"): (
         "What is left out stays. `next_run_at` changes only with `schedule`, `timezone` and `enabled`; `retry_policy` "

@@ -68,6 +68,22 @@ async def reads(client: Client, path: str) -> Any:
     return body
 
 
+async def test_jobs_are_found_by_a_part_of_their_name(open_page: Opener, client: Client) -> None:
+    await make(client, "Relatório diário")
+    await make(client, "Backup da agenda")
+    await make_bot(client, "relatório das visitas")
+    page = await open_page("jobs")
+    await page.get_by_role("link", name="Backup da agenda").wait_for()
+    await page.get_by_label("Search").fill("RELATÓRIO")
+    await page.get_by_role("link", name="Backup da agenda").wait_for(state="detached")
+    await page.wait_for_url("**q=RELAT*")
+    assert await page.locator(".row-link").all_inner_texts() == ["Relatório diário", "relatório das visitas"]
+    await page.get_by_label("Search").fill("nobody has this")
+    await page.get_by_role("button", name="Show all jobs").click()
+    await page.get_by_role("link", name="Backup da agenda").wait_for()
+    assert await page.get_by_label("Search").input_value() == ""
+
+
 async def test_a_job_is_made_with_a_preview_as_one_types_and_its_run_is_seen_with_what_was_answered(
     open_page: Opener, client: Client, hook: Receiver, watch: Watch
 ) -> None:

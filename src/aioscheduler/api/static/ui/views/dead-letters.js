@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "../lib.js";
 import { t } from "../i18n.js";
 import { del, post, seg } from "../api.js";
 import { dateTime, number } from "../format.js";
-import { useApi, useLive, useNarrow, usePaged, useSettled, useThrottled } from "../hooks.js";
+import { useApi, useLive, useNarrow, usePaged, useThrottled, useTyped } from "../hooks.js";
 import { go, link, route } from "../router.js";
 import {
   Button, Card, ConfirmDialog, Empty, Failure, Menu, PageHead, Relative, Select, Skeleton, Table, TextField, toast,
@@ -19,7 +19,7 @@ const MOST_FOLLOWED = 1000;
 const change = (params, options) => go("dead-letters", { ...route.get().params, ...params }, options);
 
 export default function DeadLetters({ params }) {
-  const [search, setSearch] = useSearch(params);
+  const [search, setSearch] = useTyped(params.q ?? "", (q) => change({ q }, { replace: true }));
   const filter = Object.fromEntries(Object.entries({ prefix: params.q, reason: params.reason, destination: params.to }).filter(([, value]) => value));
   const isFiltered = Object.keys(filter).length > 0;
   const groups = useApi("/dead-letters/groups", { query: { limit: 200 }, every: 15_000 });
@@ -143,25 +143,6 @@ export default function DeadLetters({ params }) {
       <p>${t("It is gone for good and will not be sent.")}</p></${ConfirmDialog}>`}
     ${asking?.what === "many" && html`<${Bulk} what=${asking.how} filter=${asking.filter} ids=${asking.ids} count=${asking.count ?? null} where=${asking.where}
       onChange=${() => { setTicked(new Set()); groups.reload(); list.restart(); }} onClose=${done} />`}`;
-}
-
-/** The search that stands in the address too, once one has stopped typing. */
-function useSearch(params) {
-  const given = params.q ?? "";
-  const [text, setText] = useState(given);
-  const settled = useSettled(text);
-  const told = useRef(given);
-  useEffect(() => {
-    if (given === told.current) return;
-    told.current = given;
-    setText(given);
-  }, [given]);
-  useEffect(() => {
-    if (settled === told.current) return;
-    told.current = settled;
-    change({ q: settled }, { replace: true });
-  }, [settled]);
-  return [text, setText];
 }
 
 /** Look again when letters come or go: most of what happens is no letter. */
