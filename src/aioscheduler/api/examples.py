@@ -186,7 +186,7 @@ DESCRIPTIONS = {
     ),
     ("GET", "/api/jobs"): (
         "Oldest first. A token of accounts has to say which of them. With `name`, `total` counts those that match, "
-        "among the oldest 200,000."
+        "among the oldest 100,000."
     ),
     ("GET", "/api/jobs/preview"): "Says when a schedule would run, in words and in instants, without making a job.",
     ("PUT", "/api/jobs/{job_id}"): (

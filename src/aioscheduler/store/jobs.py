@@ -38,7 +38,7 @@ from aioscheduler.store.recurring import ExecutionCounts, ExecutionListener, Job
 _SCOPES: Final = (None, True, False)
 _NEW, _OLD = "new", "old"
 #: Among how many jobs a name is looked for, and how many one step looks at.
-_MOST_NAMED, _NAMES = 200_000, 250
+_MOST_NAMED, _NAMES = 100_000, 250
 #: How many characters the ids of a job's executions have in common: 60 bits, the version and two hyphens.
 _PREFIX_LENGTH: Final = 18
 

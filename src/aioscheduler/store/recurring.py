@@ -245,7 +245,7 @@ class JobStore(Protocol):
     ) -> Slice[LiveJob]:
         """Return jobs, oldest first: an owner's, or with ``None`` those of all accounts (never the bots').
 
-        With ``name`` only those whose name contains it, in whatever case, among the oldest 200,000.
+        With ``name`` only those whose name contains it, in whatever case, among the oldest 100,000.
         """
         ...
 
