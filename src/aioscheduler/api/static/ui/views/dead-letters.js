@@ -97,8 +97,8 @@ export default function DeadLetters({ params }) {
   const columns = [
     { key: "id", title: t("Dead letter"), render: (row) => html`<span title=${row.id}>${row.id}</span>` },
     { key: "reason", title: t("Reason"), width: "12.75rem", render: (row) => html`<${ReasonBadge} reason=${row.reason} />` },
-    { key: "error", title: t("Last error"), render: (row) => html`<span class="muted" title=${row.lastError}>${row.lastError ?? "–"}</span>` },
-    { key: "target", title: t("Target"), narrow: "hide", render: (row) => html`<span class="muted" title=${row.webhookUrl ?? row.jobId}>${row.webhookUrl ?? (row.jobId ? t("Job {id}", { id: row.jobId }) : "–")}</span>` },
+    { key: "error", title: t("Last error"), width: "10rem", render: (row) => html`<span class="muted" title=${row.lastError}>${row.lastError ?? "–"}</span>` },
+    { key: "target", title: t("Target"), width: "10rem", narrow: "hide", render: (row) => html`<span class="muted" title=${row.webhookUrl ?? row.jobId}>${row.webhookUrl ?? (row.jobId ? t("Job {id}", { id: row.jobId }) : "–")}</span>` },
     { key: "died", title: t("Died"), width: "7.5rem", render: (row) => html`<span class="muted"><${Relative} at=${row.deadAt} /></span>` },
   ];
   const actions = (row) => [
