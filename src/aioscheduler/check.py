@@ -51,7 +51,7 @@ async def check(settings: Settings, say: Callable[[str], None] = print) -> int:
     if flags is not None:
         say("ok    keyspace notifications " + ("are on" if has_events(flags) else "can be switched on"))
     # The service adds the flags itself where it may: no risk, then.
-    risks = [risk for risk in report.risks if flags is None or not risk.startswith("notify-keyspace-events")]
+    risks = [risk for risk in map(str, report.risks) if flags is None or not risk.startswith("notify-keyspace-events")]
     refusing = [risk for risk in risks if risk.startswith("STORE_WAIT_")]
     for risk in risks:
         say(f"{'fail' if risk in refusing else 'risk'}  {risk}")

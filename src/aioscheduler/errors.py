@@ -123,6 +123,12 @@ class Conflict(AioschedulerError):
     error_code = "MESSAGE_EXISTS"
 
 
+class PreconditionFailed(AioschedulerError):
+    """The message is not as the caller has seen it, or there is one and none was to be."""
+
+    error_code = "PRECONDITION_FAILED"
+
+
 class ExecutionActive(Conflict):
     """The execution, or a later attempt of it, has not ended yet."""
 

@@ -155,17 +155,38 @@ async def test_the_report_names_what_the_store_can_lose(redis_server: RedisServe
     assert report.version.split()[0] in ("Redis", "Valkey")
     assert report.persistence == "no append-only file"
     assert report.used_memory_bytes > 0
-    assert any("append-only" in risk for risk in report.risks)
+    assert any("append-only" in str(risk) for risk in report.risks)
     server = RedisServer("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru", append_only=True)
     server.start()
     redis = connect(url=server.url)
     try:
         risks = (await make_store(redis, FakeClock()).report()).risks
-        assert any("allkeys-lru" in risk for risk in risks)
-        assert not any("append-only" in risk for risk in risks)
+        assert any("allkeys-lru" in str(risk) for risk in risks)
+        assert not any("append-only" in str(risk) for risk in risks)
         await redis.config_set("notify-keyspace-events", "KEA")
         await redis.config_set("maxmemory-policy", "noeviction")
         assert (await make_store(redis, FakeClock()).report()).risks == []
     finally:
         await redis.aclose()
         server.close()
+
+
+async def test_what_an_outsider_changed_since_it_was_seen_is_not_replaced(store: RedisStore, redis: Redis) -> None:
+    new = message("m", due_in=60)
+    await schedule(store, "m", due_in=60)
+    ours = await store.get(new.id)
+    assert ours is not None
+    record = await redis.get("message:m")
+    assert isinstance(record, bytes)
+    # With our tail, which belongs to another text.
+    await redis.set("message:m", record.replace(b'{"n":1}', b'{"n":2}'))
+    assert await store.replace_seen(new, [ours.tag], new.due_at) is Scheduled.NOT_AS_SEEN
+    await redis.set("message:m", outside_record(60))
+    await store.examine([new.id])
+    adopted = await store.get(new.id)
+    assert adopted is not None
+    assert adopted.tag != ours.tag
+    await redis.set("message:m", outside_record(70))
+    assert await store.replace_seen(new, [adopted.tag, ours.tag], new.due_at) is Scheduled.NOT_AS_SEEN
+    await redis.set("message:m", outside_record(60))
+    assert await store.replace_seen(new, [adopted.tag], new.due_at) is Scheduled.REPLACED

@@ -368,6 +368,28 @@ class Definitions(JobSuite):
                     assert [each.job.id for each in part.items] == expected[skip : skip + limit]
                     assert part.total == 4
 
+    async def test_they_are_found_by_a_part_of_their_name_in_whatever_case(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("aioscheduler.store.jobs._NAMES", 2)
+        names = ["Relatório diário", 'a "quoted\\" name', "RELATÓRIO semanal", "other", "\x01 relatório"]
+        made = []
+        for age, name in enumerate(reversed(names)):
+            job, _ = await self.create(store, now=START - second(age), name=name, webhooks=0)
+            made.insert(0, job.id)
+
+        async def found(name: str, skip: int = 0, limit: int = 9) -> tuple[list[JobId], int]:
+            part = await store.jobs(ACCOUNT, None, skip, limit, name)
+            return [live.job.id for live in part.items], part.total
+
+        assert await found("relatÓrio") == ([made[0], made[2], made[4]], 3)
+        assert await found("relatório", 1, 1) == ([made[2]], 3)
+        assert await found('QUOTED\\" n') == ([made[1]], 1)
+        assert await found("\x01") == ([made[4]], 1)
+        assert await found("account") == await found("description") == ([], 0)
+        monkeypatch.setattr("aioscheduler.store.jobs._MOST_NAMED", 2)
+        assert await found("relatório") == ([made[0]], 1), "no more are looked at"
+
     async def test_each_owner_has_a_list_and_bots_are_not_among_the_accounts(self, store: RedisStore) -> None:
         mine, _ = await self.create(store)
         theirs, _ = await self.create(store, owner=OTHER_ACCOUNT)

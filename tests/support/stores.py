@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from aioscheduler.clock import Clock, to_ms
 from aioscheduler.domain.execution import DeadReason, OutcomeKind
-from aioscheduler.domain.message import ConflictPolicy, MessageId, MessageStatus, new_version
+from aioscheduler.domain.message import ConflictPolicy, MessageId, MessageStatus, Tag, new_version
 from aioscheduler.errors import InvalidInput, Sentence
 from aioscheduler.store import keys
 from aioscheduler.store.base import (
@@ -159,6 +159,82 @@ class Messages(StoreSuite):
     async def test_to_replace_what_is_not_there_is_to_create_it(self, store: RedisStore) -> None:
         new = message("a")
         assert await store.schedule(new, REPLACE, new.due_at) is Scheduled.CREATED
+
+    async def test_a_message_is_replaced_as_it_was_seen_and_not_otherwise(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        async def replaced(*seen: Tag) -> bool:
+            new = message(due_in=120)
+            result = await store.replace_seen(new, seen, new.due_at)
+            live = await store.get(new.id)
+            assert (result is Scheduled.REPLACED) == (live is not None and live.message.version == new.version)
+            assert result in (Scheduled.REPLACED, Scheduled.NOT_AS_SEEN)
+            return result is Scheduled.REPLACED
+
+        async def seen() -> Tag:
+            live = await store.get(message().id)
+            assert live is not None
+            return live.tag
+
+        assert not await replaced(Tag("*"))
+        await self.put(store, "m")
+        first = await seen()
+        assert not await replaced()
+        assert await replaced(Tag("0Ge3kL-9_x.7"), first)
+        assert not await replaced(first)
+        assert await replaced(Tag("*"))
+
+        clock.move(120)
+        waiting = await seen()
+        claimed = await self.lease(store, clock)
+        assert not await replaced(waiting), "it is on its way"
+        leased = await seen()
+        assert await store.settle(retry(claimed, after=60)) is Settled.APPLIED
+        assert not await replaced(waiting), "an attempt was made"
+        assert await seen() == leased, "one attempt, as it said"
+        assert await replaced(leased)
+
+        last = await seen()
+        assert last != leased
+        await store.cancel(ids("m"))
+        assert not await replaced(last)
+        assert await store.get(message().id) is None
+
+    async def test_who_replaces_what_he_saw_in_flight_takes_its_lease_away(
+        self, store: RedisStore, clock: FakeClock
+    ) -> None:
+        await self.put(store, "m")
+        claimed = await self.lease(store, clock)
+        live = await store.get(claimed.message.id)
+        assert live is not None
+        new = message(due_in=60)
+        assert await store.replace_seen(new, [live.tag], new.due_at) is Scheduled.REPLACED
+        assert await store.settle(done(claimed)) is Settled.LOST
+
+    async def test_a_replacement_sent_again_because_its_answer_was_lost_is_one(self, store: RedisStore) -> None:
+        await self.put(store, "m")
+        live = await store.get(message().id)
+        assert live is not None
+        new = message(due_in=60)
+        for _ in range(2):
+            assert await store.replace_seen(new, [live.tag, Tag("*")], new.due_at) is Scheduled.REPLACED
+        assert (await store.counters())["replaced"] == 1
+
+    async def test_what_an_outsider_wrote_is_replaced_as_it_was_seen_once_it_is_adopted(
+        self, store: RedisStore, redis: Redis
+    ) -> None:
+        await redis.set(keys.record(MessageId("m")), outside_record(60))
+        new = message(due_in=60)
+        assert await store.replace_seen(new, [Tag("*")], new.due_at) is Scheduled.NOT_AS_SEEN
+        await store.examine(ids("m"))
+        live = await store.get(new.id)
+        assert live is not None
+        assert await store.replace_seen(new, [live.tag], new.due_at) is Scheduled.REPLACED
+
+    async def test_what_is_no_string_is_not_replaced_as_seen(self, store: RedisStore, redis: Redis) -> None:
+        await redis.hset(keys.record(MessageId("m")), "a", "b")
+        new = message()
+        assert await store.replace_seen(new, [Tag("*")], new.due_at) is Scheduled.NOT_AS_SEEN
 
     async def test_a_key_of_another_type_is_not_overwritten_and_not_deleted(
         self, store: RedisStore, redis: Redis
@@ -823,6 +899,30 @@ class DeadLetters(StoreSuite):
         assert await store.discard(MessageId("m"))
         assert not await store.discard(MessageId("m"))
         assert not await redis.exists(keys.DEAD, keys.DEAD_INDEX)
+
+    async def test_what_became_of_letters_is_told_in_order_and_without_a_gap(
+        self, store: RedisStore, redis: Redis, clock: FakeClock
+    ) -> None:
+        assert (await store.newest_gone(), await store.gone_since(0, 9)) == (0, ([], 0))
+        await self.put(store, "a", "b", "c")
+        for name in "abc":
+            await self.kill(store, name)
+        letters = {letter.id: letter for letter in (await store.dead_letters(9, None)).items}
+        assert await store.discard_letters([letters[MessageId("a")], letters[MessageId("b")]]) == [True, True]
+        assert not await store.discard(MessageId("a")), "it is gone, and told of once"
+        again = replace(message("c"), version=new_version(to_ms(clock.now())))
+        assert await store.replay(letters[MessageId("c")], again, clock.now()) is Scheduled.CREATED
+        found, more = await store.gone_since(0, 9)
+        assert [(each.number, each.id, each.change) for each in found] == [
+            (1, "a", "deleted"),
+            (2, "b", "deleted"),
+            (3, "c", "replayed"),
+        ]
+        assert more == 0
+        assert await store.gone_since(0, 1) == (found[2:], 2)
+        assert await store.gone_since(2, 9) == (found[2:], 0)
+        assert await store.newest_gone() == 3
+        assert await store.gone_since(3, 9) == ([], 0)
 
     async def test_old_letters_are_forgotten_some_at_a_time(self, store: RedisStore, clock: FakeClock) -> None:
         for name in "abc":

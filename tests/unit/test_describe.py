@@ -22,6 +22,8 @@ DATES = [CREATED.date() + timedelta(days=count) for count in range(1461)]
         ("* * * * *", "Every minute"),
         ("*/15 * * * *", "Every 15 minutes"),
         ("0-59/20 * * * *", "Every 20 minutes"),
+        ("*/30 * * * *", "Every 30 minutes"),
+        ("15,45 * * * *", "At minute 15, 45 of every hour (Z)"),
         ("*/7 * * * *", "At minute 0, 7, 14, 21, 28, 35, 42, 49, 56 of every hour (Z)"),
         ("5-59/15 * * * *", "At minute 5, 20, 35, 50 of every hour (Z)"),
         ("@hourly", "At minute 0 of every hour (Z)"),

@@ -63,12 +63,13 @@ async def create(request: web.Request) -> web.Response:
 async def listed(request: web.Request) -> web.Response:
     """``GET /scheduler/jobs``"""
     context = request.app[CONTEXT]
-    enabled = True if load_query(JOBS, request)["enabled_only"] else None
+    query = load_query(JOBS, request)
+    enabled, name = True if query["enabled_only"] else None, query["name"].casefold()
     found: list[LiveJob] = []
     skip, total = 0, 1
     while skip < total:
         part = await context.jobs.jobs(BOTS, enabled, skip, MAX_LIMIT)
-        found += part.items
+        found += (live for live in part.items if name in live.job.name.casefold())
         skip, total = skip + MAX_LIMIT, part.total
     return answer([_shown(live) for live in found])
 

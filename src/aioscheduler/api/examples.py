@@ -83,6 +83,14 @@ ERRORS: dict[int, tuple[str, str, dict[str, Any]]] = {
         "A live message has the id.",
         {"detail": 'There is a message with the id "order-1042_24h" already.', "error_code": "MESSAGE_EXISTS"},
     ),
+    412: (
+        "PreconditionFailed",
+        "The message is not as `If-Match` wants it, or there is one in spite of `If-None-Match: *`. Nothing changed.",
+        {
+            "detail": 'The message "order-1042_24h" was changed, attempted, delivered or deleted meanwhile.',
+            "error_code": "PRECONDITION_FAILED",
+        },
+    ),
     413: (
         "PayloadTooLarge",
         "The body is too long.",
@@ -176,7 +184,10 @@ DESCRIPTIONS = {
         "one that comes twice runs the first time; hourly and finer schedules keep running through both. A job without "
         "a webhook runs too, but every run fails: make its webhooks next."
     ),
-    ("GET", "/api/jobs"): "Oldest first. A token of accounts has to say which of them.",
+    ("GET", "/api/jobs"): (
+        "Oldest first. A token of accounts has to say which of them. With `name`, `total` counts those that match, "
+        "among the oldest 100,000."
+    ),
     ("GET", "/api/jobs/preview"): "Says when a schedule would run, in words and in instants, without making a job.",
     ("PUT", "/api/jobs/{job_id}"): (
         "What is left out stays. `next_run_at` changes only with `schedule`, `timezone` and `enabled`; `retry_policy` "
@@ -228,7 +239,16 @@ DESCRIPTIONS = {
         "An `id` that is already scheduled is answered 409, unless `onConflict` is `replace`: then the old version "
         "never fires once this is answered (200)."
     ),
-    ("PUT", "/messages/{id}"): "The same as scheduling with `onConflict: replace`: 201 when the id is new, else 200.",
+    ("GET", "/messages/{id}"): (
+        "As it was given, and how far it is. Its `ETag` changes whenever the message is replaced, and with each "
+        "attempt: sent back as `If-Match` with a `PUT`, it keeps you from replacing what others changed meanwhile, and "
+        "from sending again what has just left."
+    ),
+    ("PUT", "/messages/{id}"): (
+        "The same as scheduling with `onConflict: replace`: 201 when the id is new, else 200. With `If-Match` it only "
+        "replaces, and only a message that still has one of these `ETag`s, or any for `*`; with `If-None-Match: *` it "
+        "only creates. Otherwise it answers 412 and nothing has changed. The store decides in the step that writes."
+    ),
     ("POST", "/messages/batch"): (
         "Up to 1,000 messages. Each is judged by itself, so that a bad one does not spoil the rest; the results stand "
         "in the order given. An id that comes twice is scheduled once: the second is rejected."
@@ -241,7 +261,6 @@ DESCRIPTIONS = {
         "By a prefix at once, however many there are. What ids contain is looked for among the first 200,000 that have "
         "the prefix, for a second at most."
     ),
-    ("GET", "/messages/{id}"): "As it was given, and how far it is.",
     ("GET", "/messages/search"): (
         "By how the id begins, by what it contains, or both. Both are matched literally; at least one is needed."
     ),
@@ -252,8 +271,8 @@ DESCRIPTIONS = {
     ("POST", "/messages/bulk"): "The same as `DELETE /messages/bulk`, for clients and proxies that block `DELETE`.",
     ("POST", "/messages/{id}/run"): "It is due now instead of at its instant.",
     ("GET", "/dead-letters"): (
-        "The latest first; with `prefix` in order of their ids. With `destination` a page may have fewer than `limit` "
-        "and a `nextCursor` all the same."
+        "The latest first; with `prefix` in order of their ids. With `destination`, or with `prefix` and `reason`, "
+        "a page may have fewer than `limit` and a `nextCursor` all the same."
     ),
     ("POST", "/dead-letters/{id}/replay"): (
         "It leaves the list and is scheduled again, at once or when the body says. A message can be mended by the way: "
@@ -273,9 +292,10 @@ DESCRIPTIONS = {
     ("GET", "/deliveries"): "Newest first. The log is bounded by `DELIVERY_LOG_SIZE`.",
     ("GET", "/events"): (
         "Server-sent events. `delivery`: an attempt has ended, a row as in `GET /deliveries`, with its `id`. "
-        "`message`: its `id` and a `change`, `scheduled` (or replaced), `delivered`, `dead` or `deleted`. `job`: its "
-        "`id` and `changed` or `deleted`. `overview`: at once, and each second in which a number is another one; "
-        "`retrying` is an estimate beyond 1,000.\n\n"
+        "`message`: its `id` and a `change`, `scheduled` (or replaced), `delivered`, `dead` or `deleted`. `letter`: "
+        "the `id` of a dead letter that is none any more, and `replayed` or `deleted`; those of a job that was deleted "
+        "go untold. `job`: its `id` and `changed` or `deleted`. `overview`: at once, and each second in which a number "
+        "is another one; `retrying` is an estimate beyond 1,000.\n\n"
         "They tell of the whole deployment, and are hints: who must not miss anything asks the other routes. "
         "`missed` tells how many events passed the client by, because it reads slowly or there were too many; "
         "one that does not read for 30 s is cut off. With `Last-Event-ID`, the id of the last delivery it saw, a "
@@ -283,7 +303,11 @@ DESCRIPTIONS = {
         "`job` need a store that sends keyspace notifications.\n\n"
         "429 when `EVENT_CLIENTS` follow already. The stream ends when the service stops."
     ),
-    ("GET", "/health"): "503 when the store or the engine is down. Answers within a second.",
+    ("GET", "/health"): (
+        "For load balancers and readiness probes: 503 when the store is out of reach or the engine stands still. A "
+        "store that is full or read-only still serves reads, so this stays 200 and `/health/detailed` says 503. "
+        "Answers within a second."
+    ),
     ("GET", "/health/detailed"): (
         "`database` is the store's durable data, `redis` the connection that brings its notifications, "
         "`scheduler_service` the engine. 503 when one of them is down."
@@ -891,6 +915,9 @@ data: {"at":"2030-04-15T02:50:00.250+00:00","pending":12,"delivering":1,"retryin
 
 event: message
 data: {"id":"order-1042_24h","change":"delivered"}
+
+event: letter
+data: {"id":"order-1041_24h","change":"replayed"}
 
 event: job
 data: {"id":"0198a3c4-5e6f-7a1b-8c2d-3e4f5a6b7c8d","change":"changed"}

@@ -48,6 +48,7 @@ class Kind(Enum):
 
     DELIVERY = "delivery"
     MESSAGE = "message"
+    LETTER = "letter"
     JOB = "job"
     OVERVIEW = "overview"
 
@@ -146,6 +147,7 @@ class Feed:
         self._wake = asyncio.Event()
         self._closed = False
         self._place = ""
+        self._letter = 0
         self._messages: dict[MessageId, bool] = {}
         self._jobs: dict[str, bool] = {}
         self._overflowed = 0
@@ -175,6 +177,7 @@ class Feed:
                     follower.close()
                 elif self._task is None:
                     self._place = await self._store.newest_delivery()
+                    self._letter = await self._store.newest_gone()
                     self._start()
             self._wake.set()
             if since is not None and Kind.DELIVERY in follower.kinds:
@@ -249,6 +252,8 @@ class Feed:
             for follower in following:
                 follower.lose(overflowed)
             await self._tell_messages(following, messages)
+        # Also while nobody follows these: whoever begins to is not told of what went before.
+        await self._tell_letters(self._those(Kind.LETTER))
         for job_id, gone in jobs.items():
             self._tell(self._those(Kind.JOB), Kind.JOB, {"id": job_id, "change": "deleted" if gone else "changed"})
         if following := self._those(Kind.OVERVIEW):
@@ -298,6 +303,14 @@ class Feed:
             self._tell(following, Kind.MESSAGE, {"id": message_id, "change": change})
             if number % _TURN == 0:
                 await asyncio.sleep(0)
+
+    async def _tell_letters(self, following: Sequence[Follower]) -> None:
+        letters, more = await self._store.gone_since(self._letter, _MOST_LINES)
+        for follower in following:
+            follower.lose(more)
+        for letter in letters:
+            self._letter = letter.number
+            self._tell(following, Kind.LETTER, {"id": letter.id, "change": letter.change})
 
     async def _tell_overview(self, following: Sequence[Follower]) -> None:
         time = asyncio.get_running_loop().time()

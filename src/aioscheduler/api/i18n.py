@@ -185,6 +185,11 @@ PORTUGUESE = {
     # Messages and dead letters
     'There is no message with the id "{id}".': 'Não há mensagem com o id "{id}".',
     'There is a message with the id "{id}" already.': 'Já existe uma mensagem com o id "{id}".',
+    'The message "{id}" was changed, attempted, delivered or deleted meanwhile.': (
+        'A mensagem "{id}" foi alterada, tentada, entregue ou removida nesse meio-tempo.'
+    ),
+    "must be *, which asks for a message that is new": "deve ser *, que pede uma mensagem nova",
+    'must be *, or ETags in quotes, such as "{tag}"': 'deve ser *, ou ETags entre aspas, como "{tag}"',
     'The batch has another message with the id "{id}".': 'O lote tem outra mensagem com o id "{id}".',
     'The key of "{id}" in Redis holds something that is no message.': (
         'A chave de "{id}" no Redis guarda algo que não é uma mensagem.'
@@ -203,6 +208,46 @@ PORTUGUESE = {
     ),
     "The store refuses to work at the moment. Try again later.": (
         "O armazenamento se recusa a trabalhar no momento. Tente novamente mais tarde."
+    ),
+    # What the store can lose
+    "No append-only file: a crash of the store loses what it accepted. Set appendonly yes.": (
+        "Sem arquivo append-only: uma queda do armazenamento perde o que ele aceitou. Defina appendonly yes."
+    ),
+    "appendfsync is no: a crash of the machine can lose half a minute. Set everysec or always.": (
+        "appendfsync é no: uma queda da máquina pode perder meio minuto. Defina everysec ou always."
+    ),
+    "The last write to the append-only file failed: look at the store's disk.": (
+        "A última escrita no arquivo append-only falhou: verifique o disco do armazenamento."
+    ),
+    "The store's memory is nearly full: raise maxmemory before new messages are refused.": (
+        "A memória do armazenamento está quase cheia: aumente maxmemory antes que novas mensagens sejam recusadas."
+    ),
+    "The server is a read-only replica: point the settings at the primary.": (
+        "O servidor é uma réplica somente leitura: aponte as configurações para o primário."
+    ),
+    "The server speaks the protocol of Redis {version}; 6.2 or later is needed.": (
+        "O servidor fala o protocolo do Redis {version}; é necessário o 6.2 ou posterior."
+    ),
+    "maxmemory-policy is {policy}: a full store throws messages away. Set noeviction.": (
+        "maxmemory-policy é {policy}: um armazenamento cheio descarta mensagens. Defina noeviction."
+    ),
+    "notify-keyspace-events lacks {flags}: outside writers' messages are found by the slow resync only.": (
+        "Falta {flags} em notify-keyspace-events: mensagens de outros programas só são encontradas pela "
+        "ressincronização lenta."
+    ),
+    "STORE_WAIT_AOF is set, but the server refuses WAITAOF ({error}), so no client can write: it takes "
+    "Redis 7.2 or Valkey, appendonly yes and appendfsync always.": (
+        "STORE_WAIT_AOF está definida, mas o servidor recusa WAITAOF ({error}), e por isso nenhum cliente pode gravar: "
+        "é preciso o Redis 7.2 ou o Valkey, appendonly yes e appendfsync always."
+    ),
+    "STORE_WAIT_AOF is set, but appendfsync is {policy}, with which WAITAOF answers before the disk has "
+    "it, so no client can write. Set appendfsync always.": (
+        "STORE_WAIT_AOF está definida, mas appendfsync é {policy}, com que WAITAOF responde antes de o dado estar no "
+        "disco, e por isso nenhum cliente pode gravar. Defina appendfsync always."
+    ),
+    "STORE_WAIT_REPLICAS is {wanted}, but {connected} replicas are connected: no client can write until they are.": (
+        "STORE_WAIT_REPLICAS é {wanted}, mas há {connected} réplicas conectadas: nenhum cliente pode gravar até que "
+        "estejam."
     ),
     # Inbox
     "The inbox takes requests from this machine only; INBOX=open lets others write.": (

@@ -55,7 +55,7 @@ async def page(request: web.Request) -> web.Response:
         check_may(caller, owner)
     elif not caller.is_operator:
         raise InvalidInput.of("account_id", Sentence("is missing"))
-    found = await context.jobs.jobs(owner, query["enabled"], skip, limit)
+    found = await context.jobs.jobs(owner, query["enabled"], skip, limit, query["name"])
     return answer({"items": [_shown(live) for live in found.items], "total": found.total, "skip": skip, "limit": limit})
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import Any, assert_never
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -15,6 +15,7 @@ from aioscheduler.api.body import optional_object, parse_object, read_body, too_
 from aioscheduler.api.context import CONTEXT, Context
 from aioscheduler.api.i18n import Language, word
 from aioscheduler.api.intake import fire_at
+from aioscheduler.api.preconditions import Condition, etag, write_condition
 from aioscheduler.api.problems import problem, status_of
 from aioscheduler.api.respond import answer, language
 from aioscheduler.api.schemas.base import SiteSchema, load
@@ -23,16 +24,17 @@ from aioscheduler.api.schemas.query import BulkQuery, CountQuery, MessagesQuery,
 from aioscheduler.clock import from_ms, to_ms
 from aioscheduler.domain.instant import local_texts, with_offset
 from aioscheduler.domain.jsontext import raw_items, raw_member
-from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, check_id
+from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, Tag, check_id
 from aioscheduler.errors import (
     AioschedulerError,
     Conflict,
     FilterRequired,
     InvalidInput,
     MessageNotFound,
+    PreconditionFailed,
     Sentence,
 )
-from aioscheduler.store.base import Listed, LiveMessage, Scheduled
+from aioscheduler.store.base import Listed, LiveMessage, Scheduled, Store
 
 UPSERT, PAGE, SEARCH, COUNT, BULK = UpsertQuery(), MessagesQuery(), SearchQuery(), CountQuery(), BulkQuery()
 
@@ -70,10 +72,27 @@ async def put(request: web.Request) -> web.Response:
     if draft.id is not None and draft.id != message_id:
         raise InvalidInput.of("id", Sentence("must be the id in the path, or be left out"))
     message = draft.message(message_id, payload_of(body, members), now, now_ms)
-    result = await context.store.schedule(message, ConflictPolicy.REPLACE, fire_at(message.due_at, now))
+    result = await _put(context.store, message, fire_at(message.due_at, now), write_condition(request))
     check_written(result, message_id)
     status = 201 if result is Scheduled.CREATED else 200
     return answer(scheduled(message, context.config.zone, language(request)), status)
+
+
+async def _put(store: Store, message: Message, at: datetime, condition: Condition | Sequence[Tag]) -> Scheduled:
+    if not isinstance(condition, Condition):
+        return await store.replace_seen(message, condition, at)
+    match condition:
+        case Condition.ALWAYS:
+            return await store.schedule(message, ConflictPolicy.REPLACE, at)
+        case Condition.NEW:
+            result = await store.schedule(message, ConflictPolicy.REJECT, at)
+            if result is Scheduled.EXISTS:
+                raise PreconditionFailed(_exists(message.id))
+            return result
+        case Condition.NEVER:
+            return Scheduled.NOT_AS_SEEN
+        case _:
+            assert_never(condition)
 
 
 async def create_batch(request: web.Request) -> web.Response:
@@ -186,7 +205,9 @@ async def show(request: web.Request) -> web.Response:
     live = await context.store.get(message_id)
     if live is None:
         raise no_message(message_id)
-    return answer(_details(live, context.config.zone, language(request)))
+    response = answer(_details(live, context.config.zone, language(request)))
+    response.headers["ETag"] = etag(live.tag)
+    return response
 
 
 async def search(request: web.Request) -> web.Response:
@@ -303,11 +324,20 @@ def check_written(result: Scheduled, message_id: MessageId) -> None:
     """Return when the message is written.
 
     :raises Conflict: it is not
+    :raises PreconditionFailed: it is not, as the caller wanted it
     """
     if result is Scheduled.EXISTS:
-        raise Conflict(Sentence('There is a message with the id "{id}" already.', id=message_id))
+        raise Conflict(_exists(message_id))
     if result is Scheduled.FOREIGN_KEY:
         raise Conflict(Sentence('The key of "{id}" in Redis holds something that is no message.', id=message_id))
+    if result is Scheduled.NOT_AS_SEEN:
+        raise PreconditionFailed(
+            Sentence('The message "{id}" was changed, attempted, delivered or deleted meanwhile.', id=message_id)
+        )
+
+
+def _exists(message_id: MessageId) -> Sentence:
+    return Sentence('There is a message with the id "{id}" already.', id=message_id)
 
 
 def no_message(message_id: MessageId) -> MessageNotFound:

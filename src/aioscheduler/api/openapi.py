@@ -65,7 +65,27 @@ _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
     "WWW-Authenticate": {"description": "The scheme to use.", "schema": {"type": "string"}},
+    "ETag": {
+        "description": "The message as it is now, for `If-Match`.",
+        "schema": {"type": "string"},
+        "example": '"0Ge3kL-9_x"',
+    },
 }
+#: The headers of a route's requests, and of its good answers.
+_PARAMETERS: Final[Mapping[tuple[str, str], Mapping[str, dict[str, Any]]]] = {
+    ("PUT", "/messages/{id}"): {
+        "If-Match": {
+            "description": "Replace only a message that has one of these `ETag`s; `*`: any that there is.",
+            "schema": {"type": "string"},
+            "example": '"0Ge3kL-9_x"',
+        },
+        "If-None-Match": {
+            "description": "`*`: only where there is none.",
+            "schema": {"type": "string", "enum": ["*"]},
+        },
+    },
+}
+_ANSWERED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {("GET", "/messages/{id}"): ("ETag",)}
 _ERROR_HEADERS: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 #: What every route can answer, and every route that asks for credentials.
 _ANYWHERE, _WITH_CREDENTIALS = (500,), (401, 429, 503)
@@ -141,6 +161,7 @@ def _operation(route: Route) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
         {"in": "path", "name": name, "required": True, **_PLACES[name]} for name in _PLACE.findall(route.path)
     ]
+    parameters += [{"in": "header", "name": name, **its} for name, its in _PARAMETERS.get(key, {}).items()]
     if route.query is not None:
         parameters.append({"in": "query", "schema": route.query})
     if parameters:
@@ -170,7 +191,7 @@ def _response(route: Route, status: int) -> dict[str, Any] | str:
     key, schema = (route.method, route.path, status), route.responses[status]
     made: dict[str, Any] = {
         "description": OUTCOMES.get(key) or SUCCESSES[status],
-        "headers": {"X-Request-ID": "X-Request-ID"},
+        "headers": {name: name for name in ("X-Request-ID", *_ANSWERED.get((route.method, route.path), ()))},
     }
     if schema is not None:
         made["content"] = {_JSON: {"schema": schema, **({"example": RESPONSES[key]} if key in RESPONSES else {})}}

@@ -13,7 +13,7 @@ from aioscheduler.api.audit import shown
 from aioscheduler.api.auth import principal
 from aioscheduler.api.context import CONTEXT, Context
 from aioscheduler.api.health import Census
-from aioscheduler.api.i18n import word
+from aioscheduler.api.i18n import translate, word
 from aioscheduler.api.punctuality import as_json, figures_of
 from aioscheduler.api.punctuality import shown as punctuality_shown
 from aioscheduler.api.respond import answer, language
@@ -90,7 +90,7 @@ async def detailed_health(request: web.Request) -> web.Response:
                 "version": report.version,
                 "persistence": report.persistence,
                 "used_memory_bytes": report.used_memory_bytes,
-                "risks": report.risks,
+                "risks": [translate(risk, speech) for risk in report.risks],
             },
         },
         200 if healthy else 503,

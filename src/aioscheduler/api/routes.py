@@ -197,7 +197,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="messages",
         request=shapes.MessageBodySchema,
         responses={201: shapes.ScheduledSchema, 200: shapes.ScheduledSchema},
-        errors=(409, 413, 422),
+        errors=(409, 412, 413, 422),
     ),
     Route(
         method="DELETE",

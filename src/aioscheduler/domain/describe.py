@@ -168,7 +168,7 @@ def _times(minutes: Sequence[int], hours: Sequence[int], days: Sequence[Sentence
 def _often(minutes: Sequence[int]) -> Sentence | None:
     if len(minutes) == 60:
         return _PERIODS["minutes"][0]
-    step = _step(minutes, 60) if minutes[0] == 0 else None
+    step = 30 if minutes == [0, 30] else _step(minutes, 60) if minutes[0] == 0 else None
     return Sentence("Every {period}", period=_PERIODS["minutes"][2](step)) if step else None
 
 

@@ -19,6 +19,8 @@ from aioscheduler.errors import InvalidInput, Sentence
 MessageId = NewType("MessageId", str)
 #: Which writing of an id this is: 10 characters, later writings sort after earlier ones.
 Version = NewType("Version", str)
+#: What a client has seen of a message: its version, and how many attempts it had; ``*`` for anything.
+Tag = NewType("Tag", str)
 
 MAX_ID_LENGTH = 512
 #: Ids that are routes of their own.
@@ -153,6 +155,11 @@ def version_time_ms(version: Version) -> int:
     for digit in version[:7]:  # 42 bits
         value = value << 6 | _VALUES[digit]
     return value
+
+
+def tag_of(version: Version, attempts: int) -> Tag:
+    """Return the tag of a message. It changes with every writing, and with every attempt that begins."""
+    return Tag(f"{version}.{attempts}" if attempts else version)
 
 
 def webhook_id(message_id: MessageId, version: Version) -> str:

@@ -583,7 +583,7 @@ class Engine:
         # What the notifications' connection switches on by itself is no risk.
         await asyncio.sleep(_RISKS_FIRST)
         while True:
-            risks = frozenset((await self._store.report()).risks)
+            risks = frozenset(map(str, (await self._store.report()).risks))
             for risk in sorted(risks - told):
                 log.warning(risk, action="store_at_risk")
             told = risks

@@ -13,9 +13,10 @@ from enum import Enum
 from typing import Generic, NewType, Protocol, TypeVar
 
 from aioscheduler.domain.execution import DeadReason, Execution, ExecutionId, Opening, Outcome, OutcomeKind
-from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus
+from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, Tag, tag_of
 from aioscheduler.domain.punctuality import Lateness, Window
 from aioscheduler.domain.target import Destination
+from aioscheduler.errors import Sentence
 
 T = TypeVar("T")
 Told = TypeVar("Told", contravariant=True)
@@ -33,6 +34,9 @@ HOLD_SECONDS = 0.25
 #: Where a message goes whose record nobody has looked at yet.
 UNKNOWN = Destination("")
 
+#: Asks for dead letters of which nobody can tell where they were to go.
+NO_DESTINATION = Destination("none")
+
 
 class Scheduled(Enum):
     """What became of a message to be scheduled."""
@@ -43,6 +47,8 @@ class Scheduled(Enum):
     """A live message has the id and the policy was to reject."""
     FOREIGN_KEY = "foreign_key"
     """The key ``message:<id>`` holds something that is no string: not ours to overwrite."""
+    NOT_AS_SEEN = "not_as_seen"
+    """It was to be replaced only as it had been seen, and was changed, attempted, delivered or deleted since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,11 @@ class LiveMessage:
     def id(self) -> MessageId:
         """The message's id."""
         return self.message.id
+
+    @property
+    def tag(self) -> Tag:
+        """What a client sees of it, in short."""
+        return tag_of(self.message.version, self.attempts)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,6 +129,16 @@ class DeadGroups:
     groups: Sequence[DeadGroup]
     total: int
     complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterGone:
+    """A dead letter that is none any more: ``deleted``, also because it was too old, or ``replayed``. Numbers rise by
+    one."""
+
+    number: int
+    id: str
+    change: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -337,7 +358,7 @@ class StoreReport:
     version: str
     persistence: str
     used_memory_bytes: int
-    risks: Sequence[str] = ()
+    risks: Sequence[Sentence] = ()
 
 
 class ChangeListener(Protocol):
@@ -392,6 +413,13 @@ class Store(Protocol):
         ``fire_at`` is ``message.due_at``, or the moment of acceptance when that has passed. With ``REPLACE`` any old
         version is gone, its lease included; where another replica had that, it returns :data:`DECIDED_SECONDS` later.
         Repeating a create gives ``EXISTS``.
+        """
+        ...
+
+    async def replace_seen(self, message: Message, seen: Sequence[Tag], fire_at: datetime) -> Scheduled:
+        """Replace a live message if it still has one of the tags, in one atomic step; else nothing changes.
+
+        Returns ``REPLACED`` or ``NOT_AS_SEEN``; otherwise as :meth:`schedule`.
         """
         ...
 
@@ -500,6 +528,15 @@ class Store(Protocol):
 
     async def dead_groups(self) -> DeadGroups:
         """Return dead letters by reason and destination, in no order."""
+        ...
+
+    async def newest_gone(self) -> int:
+        """Return the number of the last dead letter that is none any more, or 0."""
+        ...
+
+    async def gone_since(self, since: int, limit: int) -> tuple[Sequence[LetterGone], int]:
+        """Return the last dead letters that are none any more, after the number ``since``, in order; and how many more
+        there were before them. Those that went with their job are not among them."""
         ...
 
     async def discard_letters(self, letters: Sequence[DeadLetter]) -> Sequence[bool]:

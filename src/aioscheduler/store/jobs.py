@@ -31,11 +31,14 @@ from aioscheduler.store.jobcodec import (
     decode_webhook,
     encode_job,
     encode_webhook,
+    job_name,
 )
 from aioscheduler.store.recurring import ExecutionCounts, ExecutionListener, JobCounts, JobListener, Slice, Unchanged
 
 _SCOPES: Final = (None, True, False)
 _NEW, _OLD = "new", "old"
+#: Among how many jobs a name is looked for, and how many one step looks at.
+_MOST_NAMED, _NAMES = 100_000, 250
 #: How many characters the ids of a job's executions have in common: 60 bits, the version and two hyphens.
 _PREFIX_LENGTH: Final = 18
 
@@ -96,10 +99,31 @@ class Jobs(Calls):
         found = await self._load_jobs([job_id])
         return found[0] if found else None
 
-    async def jobs(self, owner: Owner | None, enabled: bool | None, skip: int, limit: int) -> Slice[LiveJob]:
+    async def jobs(
+        self, owner: Owner | None, enabled: bool | None, skip: int, limit: int, name: str = ""
+    ) -> Slice[LiveJob]:
         listed = keys.jobs_of(owner or keys.ACCOUNTS, enabled)
+        if name:
+            named = await self._named(listed, name.casefold())
+            return Slice(items=await self._load_jobs(named[skip : skip + limit]), total=len(named))
         rows, total = await self._together(("ZRANGE", listed, skip, skip + limit - 1), ("ZCARD", listed))
         return Slice(items=await self._load_jobs([JobId(row.decode()) for row in rows]), total=total)
+
+    async def _named(self, listed: bytes, wanted: str) -> list[JobId]:
+        found: list[JobId] = []
+        # Few at a time: the server and this loop do other things in between.
+        for start in range(0, _MOST_NAMED, _NAMES):
+            rows = await self._command("ZRANGE", listed, start, start + _NAMES - 1)
+            ids = [JobId(row.decode()) for row in rows]
+            records = await self._command("MGET", *map(keys.job, ids)) if ids else []
+            found += [
+                job_id
+                for job_id, record in zip(ids, records, strict=True)
+                if record is not None and wanted in job_name(record).casefold()
+            ]
+            if len(rows) < _NAMES:
+                break
+        return found
 
     async def _load_jobs(self, ids: Sequence[JobId]) -> list[LiveJob]:
         """Return those of the jobs that are there."""

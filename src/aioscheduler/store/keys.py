@@ -29,6 +29,8 @@ INDEX: Final = b"aioscheduler:messages:index"
 DEAD: Final = b"aioscheduler:dead"
 #: zset, all scores 0: for each dead letter ``t\0<dead at>\0<id>``, ``r\0<reason>\0<dead at>\0<id>`` and ``i\0<id>``.
 DEAD_INDEX: Final = b"aioscheduler:dead:index"
+#: stream: what became of the last dead letters that are none any more; fields ``id`` as in the hash, ``change``.
+DEAD_GONE: Final = b"aioscheduler:dead:gone"
 #: stream: the delivery log; fields ``m`` message id or ``j`` job id, ``s`` status, ``d`` JSON.
 DELIVERIES: Final = b"aioscheduler:deliveries"
 #: zset, all scores 0: for each line of the log ``m\0<id>\0<line>`` or ``j\0<id>\0<line>``, and ``s\0<status>\0<line>``.

@@ -15,7 +15,7 @@ from aioscheduler.domain.message import Message, MessageId
 from aioscheduler.domain.target import Destination, check_url
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
-from aioscheduler.store.base import DeadGroup, DeadGroups, DeadLetter, Page, Scheduled
+from aioscheduler.store.base import NO_DESTINATION, DeadGroup, DeadGroups, DeadLetter, LetterGone, Page, Scheduled
 from aioscheduler.store.calls import BATCH, END_OF_PREFIX, PAGE, Calls
 from aioscheduler.store.codec import EXECUTION_MARK, dead_head, decode_dead, encode
 from aioscheduler.store.cursors import BAD_CURSOR, cursor_of, open_cursor
@@ -26,6 +26,7 @@ _STAMP: Final = 14
 _LOOK, _MOST_LOOKS, _MOST_GROUPED = 500, 10, 20_000
 #: How much of a letter is looked at, in bytes: where a longer one leads cannot be told if its URL comes later.
 _MOST_HEAD: Final = 65_536
+_DISCARDED: Final = [keys.DEAD, keys.DEAD_INDEX, keys.DEAD_GONE]
 
 
 @dataclass(slots=True)
@@ -37,6 +38,10 @@ class _Look:
     destination: Destination | None = None
     webhook: tuple[str, str] | None = None
     """The job and the webhook that an execution was of."""
+
+    def fits(self, reason: DeadReason | None, destination: Destination | None) -> bool:
+        """Say whether a filter leaves it."""
+        return reason in (None, self.reason) and destination in (None, self.destination or NO_DESTINATION)
 
 
 class Letters(Calls):
@@ -51,10 +56,10 @@ class Letters(Calls):
         destination: Destination | None = None,
     ) -> Page[DeadLetter]:
         place = open_cursor(cursor, str)[0].encode() if cursor else None
-        if destination is not None:
-            return await self._dead_at(destination, prefix, reason, limit, place)
+        if destination is not None or (prefix and reason is not None):
+            return await self._chosen_dead(destination, prefix, reason, limit, place)
         if prefix:
-            return await self._dead_by_prefix(prefix, reason, limit, place)
+            return await self._dead_by_prefix(prefix, limit, place)
         head = b"r\0" + reason.value.encode() + b"\0" if reason else b"t\0"
         rows = await self._newest(keys.DEAD_INDEX, head, limit, place)
         letters = await self._dead([row[len(head) + _STAMP :].decode() for row in rows])
@@ -68,31 +73,18 @@ class Letters(Calls):
         rows: list[bytes] = await self._command("ZREVRANGEBYLEX", index, end, b"[" + head, "LIMIT", 0, limit)
         return rows
 
-    async def _dead_by_prefix(
-        self, prefix: str, reason: DeadReason | None, limit: int, place: bytes | None
-    ) -> Page[DeadLetter]:
+    async def _dead_by_prefix(self, prefix: str, limit: int, place: bytes | None) -> Page[DeadLetter]:
         head = b"i\0" + prefix.encode()
         if place is not None and not place.startswith(head):
             raise InvalidInput.of("cursor", BAD_CURSOR)
-        start = b"[" + head if place is None else b"(" + place
-        found: list[DeadLetter] = []
-        while True:
-            rows = await self._command(
-                "ZRANGEBYLEX", keys.DEAD_INDEX, start, b"(" + head + END_OF_PREFIX, "LIMIT", 0, limit
-            )
-            for letter in await self._dead([row[2:].decode() for row in rows]):
-                if reason is None or letter.reason is reason:
-                    found.append(letter)
-                    if len(found) == limit:
-                        return Page(items=found, next_cursor=cursor_of(f"i\0{letter.id}"))
-            if len(rows) < limit:
-                return Page(items=found, next_cursor=None)
-            start = b"(" + rows[-1]
+        rows = await self._following(head, limit, place)
+        letters = await self._dead([row[2:].decode() for row in rows])
+        return Page(items=letters, next_cursor=cursor_of(rows[-1].decode()) if len(rows) == limit else None)
 
-    async def _dead_at(
-        self, destination: Destination, prefix: str, reason: DeadReason | None, limit: int, place: bytes | None
+    async def _chosen_dead(
+        self, destination: Destination | None, prefix: str, reason: DeadReason | None, limit: int, place: bytes | None
     ) -> Page[DeadLetter]:
-        """Return those that were to go there, of so many as one call may look at."""
+        """Return those that no index lists, of so many as one call may look at."""
         if prefix:
             head, skip = b"i\0" + prefix.encode(), 2
         else:
@@ -106,7 +98,7 @@ class Letters(Calls):
             named = [row[skip:].decode() for row in rows]
             for row, letter_id, its in zip(rows, named, await self._look_at(named), strict=True):
                 place = row
-                if its is not None and its.destination == destination and reason in (None, its.reason):
+                if its is not None and its.fits(reason, destination):
                     ids.append(letter_id)
                     if len(ids) == limit:
                         return Page(items=await self._dead(ids), next_cursor=cursor_of(row.decode()))
@@ -188,7 +180,7 @@ class Letters(Calls):
                 "replay",
                 [
                     *(keys.DUE, keys.LEASED, keys.STATE, keys.INDEX, keys.COUNTERS, keys.DEAD, keys.DEAD_INDEX),
-                    *(record, keys.AUDIT, keys.AUDIT_MINUTES),
+                    *(record, keys.AUDIT, keys.AUDIT_MINUTES, keys.DEAD_GONE),
                 ],
                 [message.id, dead_head(to_ms(letter.dead_at), letter.reason), due_ms, encode(message)],
             )
@@ -201,6 +193,19 @@ class Letters(Calls):
     async def dead_of(self, ids: Sequence[MessageId]) -> Sequence[bool]:
         return [head != b"" for head in await self._run("letter_heads", [keys.DEAD], [1, *ids])]
 
+    async def newest_gone(self) -> int:
+        rows = await self._command("XREVRANGE", keys.DEAD_GONE, "+", "-", "COUNT", 1)
+        return _number(rows[0][0]) if rows else 0
+
+    async def gone_since(self, since: int, limit: int) -> tuple[Sequence[LetterGone], int]:
+        rows = await self._command("XREVRANGE", keys.DEAD_GONE, "+", f"{since + 1}", "COUNT", limit)
+        found: list[LetterGone] = []
+        for place, values in reversed(rows):
+            told = values if isinstance(values, dict) else dict(zip(values[::2], values[1::2], strict=True))
+            letter_id = told[b"id"].decode().removeprefix(EXECUTION_MARK)
+            found.append(LetterGone(number=_number(place), id=letter_id, change=told[b"change"].decode()))
+        return found, found[0].number - since - 1 if found else 0
+
     async def discard_letters(self, letters: Sequence[DeadLetter]) -> Sequence[bool]:
         found: list[bool] = []
         for start in range(0, len(letters), BATCH):
@@ -208,13 +213,13 @@ class Letters(Calls):
             # One that died again meanwhile is another letter.
             before_ms = max(to_ms(letter.dead_at) for letter in part) + 1
             members = [letter.id if letter.execution is None else EXECUTION_MARK + letter.id for letter in part]
-            gone = set(await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], [before_ms, *members]))
+            gone = set(await self._run("discard", _DISCARDED, [before_ms, *members]))
             found += [number in gone for number in range(1, len(part) + 1)]
         return found
 
     async def discard(self, message_id: MessageId) -> bool:
         for member in (message_id, EXECUTION_MARK + message_id.lower()):
-            if await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], ["", member]):
+            if await self._run("discard", _DISCARDED, ["", member]):
                 return True
         return False
 
@@ -224,7 +229,11 @@ class Letters(Calls):
         if not rows:
             return 0
         ids = [row[2 + _STAMP :] for row in rows]
-        return len(await self._run("discard", [keys.DEAD, keys.DEAD_INDEX], [before_ms, *ids]))
+        return len(await self._run("discard", _DISCARDED, [before_ms, *ids]))
+
+
+def _number(place: bytes) -> int:
+    return int(place.partition(b"-")[0])
 
 
 def _look(member: str, letter: bytes) -> _Look:

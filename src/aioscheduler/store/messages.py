@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from aioscheduler.clock import from_ms, to_ms
-from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, new_version
+from aioscheduler.domain.message import ConflictPolicy, Message, MessageId, MessageStatus, Tag, new_version
 from aioscheduler.errors import InvalidInput
 from aioscheduler.store import keys
 from aioscheduler.store.base import UNKNOWN, LiveMessage, Receipt, Scheduled
@@ -23,10 +23,12 @@ _SCHEDULED: Final[Mapping[int, Scheduled]] = {
     ScheduleCode.EXISTS: Scheduled.EXISTS,
     ScheduleCode.FOREIGN_KEY: Scheduled.FOREIGN_KEY,
     ScheduleCode.CREATED_BEFORE: Scheduled.CREATED,
+    ScheduleCode.NOT_AS_SEEN: Scheduled.NOT_AS_SEEN,
+    ScheduleCode.REPLACED_BEFORE: Scheduled.REPLACED,
 }
 #: The codes of what this call wrote; and those after which the message is as asked for.
 _WRITTEN = frozenset((int(ScheduleCode.CREATED), int(ScheduleCode.REPLACED)))
-_LIVE = _WRITTEN | {int(ScheduleCode.CREATED_BEFORE)}
+_LIVE = _WRITTEN | {int(ScheduleCode.CREATED_BEFORE), int(ScheduleCode.REPLACED_BEFORE)}
 #: By how much a code is higher where a lease was taken away: so much for the caller's, twice as much for another's.
 _TAKEN = 10
 
@@ -35,7 +37,7 @@ class _Write(NamedTuple):
     message: Message
     due_ms: int
     record: bytes
-    policy: ConflictPolicy
+    policy: str
 
 
 class Messages(Calls):
@@ -47,16 +49,19 @@ class Messages(Calls):
         self._schedule = Batcher(self._schedule_batch, BATCH, weigh=lambda item: len(item.record))
 
     async def schedule(self, message: Message, policy: ConflictPolicy, fire_at: datetime) -> Scheduled:
-        return await self._schedule(_Write(message, to_ms(fire_at), encode(message), policy))
+        return await self._schedule(_Write(message, to_ms(fire_at), encode(message), policy.value))
+
+    async def replace_seen(self, message: Message, seen: Sequence[Tag], fire_at: datetime) -> Scheduled:
+        return await self._schedule(_Write(message, to_ms(fire_at), encode(message), " ".join(("if", *seen))))
 
     def hand_in(self, message: Message, policy: ConflictPolicy, fire_at: datetime, receipt: Receipt[Scheduled]) -> None:
-        self._schedule.post(_Write(message, to_ms(fire_at), encode(message), policy), receipt)
+        self._schedule.post(_Write(message, to_ms(fire_at), encode(message), policy.value), receipt)
 
     async def _schedule_batch(self, items: list[_Write]) -> Sequence[Scheduled | asyncio.Future[Scheduled]]:
         records = [keys.record(item.message.id) for item in items]
         args: list[Any] = [self._replica]
         for item in items:
-            args += (item.message.id, item.due_ms, item.record, item.policy.value)
+            args += (item.message.id, item.due_ms, item.record, item.policy)
         with self._echo(records) as own:
             codes: list[int] = await self._run("schedule", [*keys.LIVE, *records], args)
             own += [code % _TAKEN in _WRITTEN for code in codes]

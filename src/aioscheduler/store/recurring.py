@@ -240,8 +240,13 @@ class JobStore(Protocol):
         """Return a job."""
         ...
 
-    async def jobs(self, owner: Owner | None, enabled: bool | None, skip: int, limit: int) -> Slice[LiveJob]:
-        """Return jobs, oldest first: an owner's, or with ``None`` those of all accounts (never the bots')."""
+    async def jobs(
+        self, owner: Owner | None, enabled: bool | None, skip: int, limit: int, name: str = ""
+    ) -> Slice[LiveJob]:
+        """Return jobs, oldest first: an owner's, or with ``None`` those of all accounts (never the bots').
+
+        With ``name`` only those whose name contains it, in whatever case, among the oldest 100,000.
+        """
         ...
 
     async def job_counts(self, owner: Owner | None) -> JobCounts:

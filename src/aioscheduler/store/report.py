@@ -7,6 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from aioscheduler.errors import Sentence
 from aioscheduler.store.base import StoreReport
 from aioscheduler.store.channel import Keeping
 
@@ -41,27 +42,31 @@ async def report(redis: Redis, kind: str, keeping: Keeping) -> StoreReport:
     )
 
 
-async def unkept(redis: Redis, keeping: Keeping, info: dict[str, Any]) -> str | None:
+async def unkept(redis: Redis, keeping: Keeping, info: dict[str, Any]) -> Sentence | None:
     """Return why the server cannot keep clients' writes as the settings ask, so that all are refused."""
     if keeping.append_only:
         try:
             await redis.execute_command("WAITAOF", 1, 0, 1)  # type: ignore[no-untyped-call]
         except ResponseError as error:
-            return (
-                f"STORE_WAIT_AOF is set, but the server refuses WAITAOF ({error}), so no client can write: it takes "
-                "Redis 7.2 or Valkey, appendonly yes and appendfsync always."
+            return Sentence(
+                "STORE_WAIT_AOF is set, but the server refuses WAITAOF ({error}), so no client can write: it takes "
+                "Redis 7.2 or Valkey, appendonly yes and appendfsync always.",
+                error=error,
             )
         policy = (await _config(redis)).get("appendfsync", "unknown")
         if policy != "always":
-            return (
-                f"STORE_WAIT_AOF is set, but appendfsync is {policy}, with which WAITAOF answers before the disk has "
-                "it, so no client can write. Set appendfsync always."
+            return Sentence(
+                "STORE_WAIT_AOF is set, but appendfsync is {policy}, with which WAITAOF answers before the disk has "
+                "it, so no client can write. Set appendfsync always.",
+                policy=policy,
             )
     connected = int(info.get("connected_slaves", keeping.replicas))
     if connected < keeping.replicas:
-        return (
-            f"STORE_WAIT_REPLICAS is {keeping.replicas}, but {connected} replicas are connected: no client can write "
-            "until they are."
+        return Sentence(
+            "STORE_WAIT_REPLICAS is {wanted}, but {connected} replicas are connected: no client can write until they "
+            "are.",
+            wanted=keeping.replicas,
+            connected=connected,
         )
     return None
 
@@ -82,28 +87,40 @@ def text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _risks(info: dict[str, Any], config: dict[str, str]) -> list[str]:
-    risks: list[str] = []
+def _risks(info: dict[str, Any], config: dict[str, str]) -> list[Sentence]:
+    risks: list[Sentence] = []
     if is_too_old(str(info.get("redis_version", "0"))):
-        risks.append(f"The server speaks the protocol of Redis {info.get('redis_version')}; 6.2 or later is needed.")
+        risks.append(
+            Sentence(
+                "The server speaks the protocol of Redis {version}; 6.2 or later is needed.",
+                version=info.get("redis_version"),
+            )
+        )
     if not info.get("aof_enabled"):
-        risks.append("No append-only file: a crash of the store loses what it accepted. Set appendonly yes.")
+        risks.append(Sentence("No append-only file: a crash of the store loses what it accepted. Set appendonly yes."))
     elif config.get("appendfsync") == "no":
-        risks.append("appendfsync is no: a crash of the machine can lose half a minute. Set everysec or always.")
+        risks.append(
+            Sentence("appendfsync is no: a crash of the machine can lose half a minute. Set everysec or always.")
+        )
     if info.get("aof_last_write_status", "ok") != "ok":
-        risks.append("The last write to the append-only file failed: look at the store's disk.")
+        risks.append(Sentence("The last write to the append-only file failed: look at the store's disk."))
     policy = str(info.get("maxmemory_policy", "noeviction"))
     limit = int(info.get("maxmemory", 0))
     if limit and policy != "noeviction":
-        risks.append(f"maxmemory-policy is {policy}: a full store throws messages away. Set noeviction.")
+        risks.append(
+            Sentence("maxmemory-policy is {policy}: a full store throws messages away. Set noeviction.", policy=policy)
+        )
     if limit and int(info.get("used_memory", 0)) > _NEARLY_FULL * limit:
-        risks.append("The store's memory is nearly full: raise maxmemory before new messages are refused.")
+        risks.append(Sentence("The store's memory is nearly full: raise maxmemory before new messages are refused."))
     if "notify-keyspace-events" in config and not has_events(config["notify-keyspace-events"]):
         risks.append(
-            f"notify-keyspace-events lacks {EVENT_FLAGS}: outside writers' messages are found by the slow resync only."
+            Sentence(
+                "notify-keyspace-events lacks {flags}: outside writers' messages are found by the slow resync only.",
+                flags=EVENT_FLAGS,
+            )
         )
     if info.get("role") == "slave":
-        risks.append("The server is a read-only replica: point the settings at the primary.")
+        risks.append(Sentence("The server is a read-only replica: point the settings at the primary."))
     return risks
 
 

@@ -353,7 +353,7 @@ class Runs(Jobs, Leases):
                 [
                     *(keys.EXECUTIONS_DUE, keys.DEAD, keys.DEAD_INDEX, keys.owner_counters(owner)),
                     *(keys.job(job_id), keys.webhooks(job_id), keys.executions(job_id), keys.history(job_id)),
-                    *(keys.runs(job_id), keys.COUNTERS, *_AUDIT),
+                    *(keys.runs(job_id), keys.COUNTERS, *_AUDIT, keys.DEAD_GONE),
                 ],
                 [
                     *(ended.id, webhook_id or "", now_ms, fire_ms, encode_ref(ref), again.id),

@@ -21,6 +21,8 @@ class ScheduleCode(IntEnum):
     REPLACED = 2
     FOREIGN_KEY = 3
     CREATED_BEFORE = 4
+    NOT_AS_SEEN = 5
+    REPLACED_BEFORE = 6
 
 
 class SettleCode(IntEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import orjson
 import pytest_asyncio
@@ -245,8 +246,11 @@ async def test_a_record_that_is_no_message_shows_its_bytes_and_cannot_be_sent(
 ) -> None:
     with redis.Redis.from_url(dashboard_redis.url) as store:
         store.set(b"message:broken-1", b"{no json \xff", px=60_000)
-    page = await open_page("dead-letters?reason=invalid_record")
+    page = await open_page("dead-letters?reason=invalid_record&to=none")
+    group = page.locator(".dead-groups li.chosen").filter(has_text="no destination")
+    await group.get_by_role("button", name="Delete all").wait_for()
     await row(page, "broken-1").wait_for()
+    await page.get_by_text("1 dead letter", exact=True).wait_for()
     assert await row(page, "broken-1").get_by_role("button").all_inner_texts() == ["Delete"]
     await page.get_by_role("link", name="broken-1").click()
     await page.get_by_role("dialog").get_by_text("e25vIGpzb24g/w==").wait_for()
@@ -254,6 +258,29 @@ async def test_a_record_that_is_no_message_shows_its_bytes_and_cannot_be_sent(
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await page.get_by_role("dialog", name="Delete broken-1?").get_by_role("button", name="Delete").click()
     await said(page, "broken-1 is deleted").wait_for()
+
+
+async def test_what_another_deletes_goes_from_list_and_groups(
+    open_page: Opener, client: Client, receiver: Receiver
+) -> None:
+    await kill(client, receiver, "others-1", "others-2")
+    there = receiver.url("")
+    page = await open_page(f"dead-letters?reason=gone&to={quote(there, safe='')}", secret=None)
+
+    async def letters_only(route: Route) -> None:
+        await route.continue_(url=route.request.url + "?kinds=letter")
+
+    await page.route("**/events", letters_only)
+    await page.locator("input[name=token]").fill(TOKEN)
+    await page.keyboard.press("Enter")
+    await row(page, "others-2").wait_for()
+    group = page.locator(".dead-groups li").filter(has_text=there)
+    await group.locator(".dead-count").get_by_text("2", exact=True).wait_for()
+    await client.call("DELETE", "/dead-letters/others-1")
+    await row(page, "others-1").wait_for(state="detached")
+    await group.locator(".dead-count").get_by_text("1", exact=True).wait_for()
+    await client.call("DELETE", "/dead-letters/others-2")
+    await group.wait_for(state="detached")
 
 
 async def test_a_narrow_dark_portuguese_screen_holds_it_all(

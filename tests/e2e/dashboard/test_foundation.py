@@ -25,6 +25,18 @@ async def heading(page: Page, name: str) -> None:
     await page.get_by_role("heading", level=1, name=name, exact=True).wait_for()
 
 
+async def test_a_view_keeps_its_own_words_whatever_was_opened_before(open_page: Opener) -> None:
+    page = await open_page("upcoming?new=1", locale="pt-BR")
+    submit = page.get_by_role("dialog").get_by_role("button", name="Agendar", exact=True)
+    await submit.wait_for()
+    for view, title in (("jobs", "Tarefas"), ("deliveries", "Entregas"), ("dead-letters", "Mensagens mortas")):
+        await page.evaluate(f"location.hash = '#/{view}'")
+        await page.get_by_role("heading", level=1, name=title).wait_for()
+    await page.evaluate("location.hash = '#/upcoming?new=1'")
+    await submit.wait_for()
+    assert await page.get_by_label("Conteúdo", exact=True).count() == 1
+
+
 async def test_a_wrong_token_is_told_so_and_a_right_one_opens_the_overview(open_page: Opener, service: Service) -> None:
     page = await open_page(secret=None)
     await page.goto(service.url)

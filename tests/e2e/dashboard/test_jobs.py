@@ -68,6 +68,36 @@ async def reads(client: Client, path: str) -> Any:
     return body
 
 
+async def test_deliveries_tell_a_job_by_its_name(open_page: Opener, client: Client, hook: Receiver) -> None:
+    job = await make(client, "Told by name", hook.url())
+    page = await open_page("deliveries")
+    await client.call("POST", f"/api/jobs/{job}/run")
+    told = page.get_by_role("row").filter(has_text="Told by name")
+    await told.wait_for()
+    assert await told.locator("span[title]").first.get_attribute("title") == job
+    await page.get_by_label("Search").fill("told by NAME")
+    await told.wait_for()
+    await client.call("DELETE", f"/api/jobs/{job}")
+
+
+async def test_jobs_are_found_by_a_part_of_their_name(open_page: Opener, client: Client) -> None:
+    made = [await make(client, name) for name in ("Relatório diário", "Backup da agenda")]
+    bot_job = await make_bot(client, "relatório das visitas")
+    page = await open_page("jobs")
+    await page.get_by_role("link", name="Backup da agenda").wait_for()
+    await page.get_by_label("Search").fill("RELATÓRIO")
+    await page.get_by_role("link", name="Backup da agenda").wait_for(state="detached")
+    await page.wait_for_url("**q=RELAT*")
+    assert await page.locator(".row-link").all_inner_texts() == ["Relatório diário", "relatório das visitas"]
+    await page.get_by_label("Search").fill("nobody has this")
+    await page.get_by_role("button", name="Show all jobs").click()
+    await page.get_by_role("link", name="Backup da agenda").wait_for()
+    assert await page.get_by_label("Search").input_value() == ""
+    for job in made:
+        await client.call("DELETE", f"/api/jobs/{job}")
+    await client.call("DELETE", f"/scheduler/jobs/{bot_job}")
+
+
 async def test_a_job_is_made_with_a_preview_as_one_types_and_its_run_is_seen_with_what_was_answered(
     open_page: Opener, client: Client, hook: Receiver, watch: Watch
 ) -> None:
@@ -152,9 +182,13 @@ async def test_a_job_is_changed_and_deleted_and_only_what_was_changed_is_sent(
     open_page: Opener, client: Client
 ) -> None:
     job_id = await make(client, "changed", "http://127.0.0.1:9/x", timezone="Europe/Berlin")
+    below = await make_bot(client, "below")
     page = await open_page("jobs")
+    await row(page, "below").wait_for()
     await row(page, "changed").get_by_role("button", name="More").click()
+    # It lies above the buttons of the row below.
     await row(page, "changed").get_by_role("button", name="Edit").click()
+    await client.call("DELETE", f"/scheduler/jobs/{below}")
     form = page.get_by_role("dialog", name="Edit changed")
     await form.get_by_label("Name", exact=True).fill("changed twice")
     async with page.expect_request(lambda request: request.method == "PUT") as sent:

@@ -165,6 +165,32 @@ async def test_what_is_wrong_stands_at_its_field_in_the_services_words(
     await client.delete("taken-1")
 
 
+async def test_what_leaves_while_it_is_rescheduled_is_not_made_again(
+    open_page: Opener, client: Client, service: Service, watch: Watch
+) -> None:
+    watch.allowed += ["404", "412"]
+    await client.schedule("leaves", now_ms() + HOUR, f"{service.url}/inbox/leaves")
+    page = await open_page("upcoming?id=leaves")
+
+    async def sent_first(route: Route) -> None:
+        if route.request.method == "PUT":
+            assert await client.call("POST", "/messages/leaves/run") is not None
+            while (await client.call("GET", "/messages/leaves"))[0] == 200:
+                await asyncio.sleep(0.01)
+        await route.continue_()
+
+    await page.route("**/messages/leaves", sent_first)
+    await page.get_by_role("dialog", name="leaves").get_by_role("button", name="Reschedule").click()
+    moving = page.get_by_role("dialog", name="Reschedule leaves")
+    await moving.get_by_label("When", exact=True).fill("2031-05-06T07:08:09")
+    await moving.get_by_role("button", name="Reschedule").click()
+    await moving.get_by_text("It was delivered or changed meanwhile.").wait_for()
+    assert (await client.call("GET", "/messages/leaves"))[0] == 404
+    await moving.get_by_role("button", name="Reschedule").click()
+    await moving.get_by_text("It was delivered or changed meanwhile.").wait_for()
+    assert (await client.call("GET", "/messages/leaves"))[0] == 404
+
+
 async def test_details_tell_the_attempts_and_everything_can_be_done_there(
     open_page: Opener, client: Client, service: Service, tmp_path: Any
 ) -> None:

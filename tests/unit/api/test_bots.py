@@ -138,6 +138,9 @@ async def test_enabled_ones_are_listed_alone_when_asked_for_and_accounts_jobs_ne
     assert (await api.call("GET", "/scheduler/jobs"))[1] == [on, off]
     assert (await api.call("GET", "/scheduler/jobs?enabled_only=false"))[1] == [on, off]
     assert (await api.call("GET", "/scheduler/jobs?enabled_only=true"))[1] == [on]
+    named = await api.bot_job(name="Parabéns")
+    assert (await api.call("GET", "/scheduler/jobs?name=ARAB%C3%89"))[1] == [named]
+    assert (await api.call("GET", "/scheduler/jobs?name=none"))[1] == []
     status, answer = await api.call("GET", "/scheduler/jobs?enabled_only=perhaps")
     assert (status, answer["errors"].keys()) == (400, {"enabled_only"})
 

@@ -166,12 +166,18 @@ async def test_dead_letters_are_grouped_by_reason_and_destination(api: Api) -> N
     assert await ids("http://other.example:8080&prefix=b&limit=1") == ["b1"]
     assert await ids("http://other.example:8080&prefix=b&reason=gone") == ["b2"]
     assert await ids("http://other.example") == []
+    assert await ids("none") == ["bad"]
+    assert await ids("none&reason=gone") == []
     assert len(await ids("")) == 6
     assert (await api.call("GET", "/dead-letters?destination=example.com"))[0] == 422
 
     await api.call("DELETE", f"/webhooks/{webhook['id']}")
     _, answer = await api.call("GET", "/dead-letters/groups")
     assert ("retries_exhausted", None) in {(group["reason"], group["destination"]) for group in answer["groups"]}
+    assert await ids("none&reason=retries_exhausted") == [execution_id]
+    _, answer = await api.call("POST", "/dead-letters/discard?destination=none&reason=invalid_record")
+    assert answer["messageIds"] == ["bad"]
+    assert await ids("none") == [execution_id]
 
 
 async def test_a_filtered_page_looks_at_so_many_and_goes_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +187,10 @@ async def test_a_filtered_page_looks_at_so_many_and_goes_on(api: Api, monkeypatc
     for number in range(5):
         await api.bury(f"m{number}", webhookUrl=HOOK if number == 2 else "http://other.example/")
         api.clock.move(1)
+    await api.bury("n", DeadReason.GONE)
+    _, answer = await api.call("GET", "/dead-letters?prefix=m&reason=gone")
+    assert (answer["count"], answer["nextCursor"] is None) == (0, False), "no call looks at all of them"
+    await api.call("DELETE", "/dead-letters/n")
     for query in ("", "&prefix=m", "&reason=retries_exhausted"):
         sizes, found, cursor = [], [], ""
         while cursor is not None:

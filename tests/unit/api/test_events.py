@@ -130,6 +130,35 @@ async def test_what_became_of_a_message_is_told(api: Api) -> None:
         ]
 
 
+async def test_a_dead_letter_that_is_none_any_more_is_told(api: Api) -> None:
+    for name in ("before", "by hand", "replayed", "bulk-1", "bulk-2"):
+        await api.bury(name)
+    await api.call("DELETE", "/dead-letters/before")
+    async with following(api, "?kinds=letter") as stream:
+        await api.call("DELETE", "/dead-letters/by%20hand")
+        await api.call("POST", "/dead-letters/replayed/replay")
+        await api.call("POST", "/dead-letters/discard?prefix=bulk")
+        told = [await stream.of("letter") for _ in range(4)]
+        assert [(event.data["id"], event.data["change"]) for event in told] == [
+            ("by hand", "deleted"),
+            ("replayed", "replayed"),
+            ("bulk-1", "deleted"),
+            ("bulk-2", "deleted"),
+        ]
+
+
+async def test_letters_that_no_look_can_tell_are_counted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "_MOST_LINES", 2)
+    for number in range(5):
+        await api.bury(f"bulk-{number}")
+    async with following(api, "?kinds=letter") as stream:
+        await api.call("POST", "/dead-letters/discard?all=true")
+        event = await stream.next()
+        assert event is not None
+        assert (event.name, event.data) == ("missed", {"count": 3})
+        assert len({(await stream.of("letter")).data["id"] for _ in range(2)}) == 2
+
+
 async def test_the_source_is_asked_only_while_somebody_follows(api: Api) -> None:
     source = api.context.feed.source = Source()
     async with following(api), following(api):

@@ -179,6 +179,11 @@ async def test_jobs_are_listed_oldest_first_in_slices(api: Api) -> None:
     assert await listed("&skip=1&limit=2") == {"items": made[1:3], "total": 5, "skip": 1, "limit": 2}
     assert await listed("&skip=9") == {"items": [], "total": 5, "skip": 9, "limit": 100}
     assert await listed("&enabled=true&limit=1000") == {"items": made[::2], "total": 3, "skip": 0, "limit": 1000}
+    assert await listed("&name=JOB%203&limit=1000") == {"items": [made[3]], "total": 1, "skip": 0, "limit": 1000}
+    assert await listed("&name=job&skip=3&limit=1") == {"items": made[3:4], "total": 5, "skip": 3, "limit": 1}
+    assert (await listed("&name=job&enabled=true"))["items"] == made[::2]
+    assert (await listed("&name=jobs"))["total"] == 0
+    assert len((await listed("&name="))["items"]) == 5
     assert await listed("&enabled=false") == {"items": made[1::2], "total": 2, "skip": 0, "limit": 100}
 
 

@@ -351,3 +351,53 @@ async def test_payloads_of_a_batch_are_kept_byte_for_byte(api: Api) -> None:
     assert (await api.call("POST", "/messages/batch", text))[1]["scheduled"] == 1
     async with api.client.get("/messages/x", headers={"Authorization": "Bearer a-token-only-tests-know"}) as response:
         assert '"payload":18446744073709551616000' in await response.text()
+
+
+async def test_a_message_is_replaced_only_as_it_was_seen(api: Api) -> None:
+    given = await api.schedule("m")
+    await api.call("GET", "/messages/m")
+    seen = api.last_headers["Etag"]
+    assert seen == f'"{given["version"]}"'
+    body = {name: value for name, value in BODY.items() if name != "id"}
+
+    async def put(**headers: str) -> tuple[int, Any]:
+        return await api.call(
+            "PUT", "/messages/m", body, {name.replace("_", "-"): text for name, text in headers.items()}
+        )
+
+    assert (await put(If_Match=f'"unknown", {seen} ,'))[0] == 200
+    status, answer = await put(If_Match=seen)
+    assert (status, answer["error_code"]) == (412, "PRECONDITION_FAILED")
+    assert answer["detail"] == 'The message "m" was changed, attempted, delivered or deleted meanwhile.'
+    _, live = await api.call("GET", "/messages/m")
+    now_seen = api.last_headers["Etag"]
+    assert live["version"] in now_seen != seen
+    assert (await put(If_Match=f"W/{now_seen}"))[0] == 412, "a weak one never matches"
+    assert (await put(If_Match='"*"'))[0] == 412
+    assert (await put(If_None_Match="*"))[0] == 412
+    assert (await put(If_Match=now_seen, If_None_Match="*"))[0] == 412
+    assert (await api.call("GET", "/messages/m"))[1] == live
+    assert (await put(If_Match="*"))[0] == 200
+    await api.call("DELETE", "/messages/m")
+    assert (await put(If_Match="*"))[0] == (await put(If_Match=now_seen))[0] == 412
+    assert (await put(If_None_Match="*"))[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("If-Match", "0Ge3kL-9_x"),
+        ("If-Match", ""),
+        ("If-Match", '"a" "b"'),
+        ("If-Match", '*, "a"'),
+        ("If-None-Match", '"a"'),
+    ],
+)
+async def test_a_condition_nobody_can_read_writes_nothing(api: Api, name: str, value: str) -> None:
+    body = {"scheduleTo": "2030-01-01T00:00:00Z", "payload": {}, "webhookUrl": HOOK}
+    status, answer = await api.call("PUT", "/messages/m", body, {name: value})
+    assert status == 422
+    assert list(answer["errors"]) == [name]
+    assert (await api.call("GET", "/messages/m"))[0] == 404
+    status, answer = await api.call("PUT", "/messages/m", body, {name: value, "Accept-Language": "pt"})
+    assert "deve ser" in answer["detail"]

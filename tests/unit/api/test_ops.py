@@ -28,6 +28,11 @@ ONE, TWO, THREE = (Owner(f"{n}23e4567-e89b-12d3-a456-426614174abc") for n in ran
 ASK_FOR_TEXT = {"Accept": "text/plain"}
 
 
+RISKS = [
+    Sentence("maxmemory-policy is {policy}: a full store throws messages away. Set noeviction.", policy="allkeys-lru")
+]
+
+
 class CountingJobs:
     """Knows how many jobs and executions two accounts, all together and the bots have."""
 
@@ -90,7 +95,7 @@ class SlowStore:
         return 1
 
     async def report(self) -> StoreReport:
-        return StoreReport(kind="redis", version="7.0", persistence="none", used_memory_bytes=1, risks=["all"])
+        return StoreReport(kind="redis", version="7.0", persistence="none", used_memory_bytes=1, risks=RISKS)
 
 
 async def test_health_says_that_all_is_well(api: Api) -> None:
@@ -164,8 +169,12 @@ async def test_detailed_health_shows_the_store_and_what_it_can_lose(make_api: Ma
         "version": "7.0",
         "persistence": "none",
         "used_memory_bytes": 1,
-        "risks": ["all"],
+        "risks": ["maxmemory-policy is allkeys-lru: a full store throws messages away. Set noeviction."],
     }
+    _, answer = await api.call("GET", "/health/detailed", None, {"Accept-Language": "pt"})
+    assert answer["store"]["risks"] == [
+        "maxmemory-policy é allkeys-lru: um armazenamento cheio descarta mensagens. Defina noeviction."
+    ]
     api.engine.listening = False
     status, answer = await api.call("GET", "/health/detailed")
     assert (status, answer["database"], answer["redis"]) == (503, "connected", "disconnected")

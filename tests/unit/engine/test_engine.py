@@ -14,6 +14,7 @@ from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import ConflictPolicy, MessageId
 from aioscheduler.domain.target import check_url
 from aioscheduler.engine.delivery import Request
+from aioscheduler.errors import Sentence
 from aioscheduler.store import keys
 from aioscheduler.store.base import UNKNOWN, StoreReport
 from aioscheduler.store.notify import Subscribed
@@ -532,7 +533,7 @@ async def test_what_the_store_can_lose_is_told_once_and_again_when_it_came_back(
     answers = [["no file"], ["no file", "full"], ["no file"], ["no file", "full"]]
 
     async def report() -> StoreReport:
-        risks = answers.pop(0) if answers else ["no file", "full"]
+        risks = [Sentence(text) for text in (answers.pop(0) if answers else ["no file", "full"])]
         return StoreReport(kind="redis", version="", persistence="", used_memory_bytes=0, risks=risks)
 
     monkeypatch.setattr(world.store, "report", report)

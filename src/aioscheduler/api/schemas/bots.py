@@ -13,6 +13,7 @@ from aioscheduler.api.schemas.jobs import (
     description_field,
     enabled_field,
     name_field,
+    name_filter,
     previews_field,
 )
 from aioscheduler.api.schemas.query import check_flag
@@ -81,6 +82,7 @@ class BotJobsQuery(SiteSchema):
     """``GET /scheduler/jobs``"""
 
     enabled_only = CheckedFlag(check_flag, load_default=False, metadata={"description": "Only those that are enabled."})
+    name = name_filter()
 
 
 class BotPreviewQuery(SiteSchema):

@@ -17,7 +17,7 @@ from aioscheduler.api.schemas.base import (
     SiteSchema,
 )
 from aioscheduler.api.schemas.messages import HEADERS_SHAPE
-from aioscheduler.api.schemas.query import MAX_LIMIT, check_flag
+from aioscheduler.api.schemas.query import MAX_LIMIT, check_filter, check_flag
 from aioscheduler.domain.execution import ExecutionStatus, SkipReason
 from aioscheduler.domain.job import (
     BODY_NAMES,
@@ -32,6 +32,7 @@ from aioscheduler.domain.job import (
     check_name,
 )
 from aioscheduler.domain.message import (
+    MAX_ID_LENGTH,
     MAX_MISFIRE_GRACE_SECONDS,
     MAX_TIMEOUT_SECONDS,
     MIN_TIMEOUT_SECONDS,
@@ -396,6 +397,15 @@ class SliceQuery(SiteSchema):
     )
 
 
+def name_filter() -> CheckedString:
+    """Return the field that filters jobs by their name."""
+    return CheckedString(
+        check_filter,
+        load_default="",
+        metadata={"description": "Only those whose name contains this, in whatever case.", "maxLength": MAX_ID_LENGTH},
+    )
+
+
 class JobsQuery(SliceQuery):
     """``GET /api/jobs``"""
 
@@ -408,6 +418,7 @@ class JobsQuery(SliceQuery):
         },
     )
     enabled = CheckedFlag(check_flag, load_default=None, metadata={"description": "Only those that are, or are not."})
+    name = name_filter()
 
 
 class ExecutionsQuery(SliceQuery):

@@ -12,6 +12,7 @@ from aioscheduler.domain.execution import DeadReason, OutcomeKind
 from aioscheduler.domain.message import MAX_ID_LENGTH, MessageStatus
 from aioscheduler.domain.target import MAX_URL_LENGTH, Destination, check_url
 from aioscheduler.errors import InvalidInput, Sentence
+from aioscheduler.store.base import NO_DESTINATION
 
 MAX_LIMIT = 1000
 #: Longer than any cursor of ours.
@@ -69,6 +70,11 @@ def check_filter(value: Any, name: str, site: Site) -> str:
 def check_destination(value: Any, name: str, site: Site) -> Destination | None:
     """Return where a URL leads; an empty text asks for all."""
     return None if value == "" else check_url(value, name)
+
+
+def check_letters_destination(value: Any, name: str, site: Site) -> Destination | None:
+    """Return where a URL leads, or what stands for no destination; an empty text asks for all."""
+    return NO_DESTINATION if value == NO_DESTINATION else check_destination(value, name, site)
 
 
 def check_cursor(value: Any, name: str, site: Site) -> str | None:
@@ -161,6 +167,18 @@ def _destination() -> CheckedString:
     )
 
 
+def _letters_destination() -> CheckedString:
+    return CheckedString(
+        check_letters_destination,
+        load_default=None,
+        metadata={
+            "description": "Only those that were to go to the scheme, host and port of this URL, such as "
+            "`https://example.com`; `none`: only those of which nobody can tell where to.",
+            "maxLength": MAX_URL_LENGTH,
+        },
+    )
+
+
 class UpsertQuery(SiteSchema):
     """``POST /messages``"""
 
@@ -218,7 +236,7 @@ class DeadLettersQuery(PageQuery):
 
     prefix = _filter("How the id begins, matched literally.")
     reason = _reason()
-    destination = _destination()
+    destination = _letters_destination()
 
 
 class DeadGroupsQuery(SiteSchema):
@@ -232,7 +250,7 @@ class LettersQuery(SiteSchema):
 
     prefix = _filter("How the id begins, matched literally.")
     reason = _reason()
-    destination = _destination()
+    destination = _letters_destination()
     all = CheckedFlag(check_flag, load_default=False, metadata={"description": "Every dead letter there is."})
     limit = CheckedInteger(
         check_limit,

@@ -9,18 +9,8 @@
 --   "leased" ""        a message of ours, being delivered
 --   "new" <record>     a record nobody has adopted yet, or one an outsider changed
 --   "foreign" <type>   the key holds no string; what was known of it is forgotten
--- include account, planned
+-- include account, planned, version
 local seen, gone = {}, 0
-
-local function is_ours(record, state)
-  -- The tail of our own records: a version of 10 characters and the first 6 of the sha1 of what stands before it.
-  local mark = string.match(string.sub(record, -27), '^,"_aio":"[-%w_]+(%x%x%x%x%x%x)"}$')
-  local known = state and string.match(state, '^%d+ %d+ %S+ (%x+) ')
-  -- Every server has sha1hex, but not every imitation of one that tests run on: there the marks are trusted.
-  if not redis.sha1hex then return mark or known end
-  if mark and mark == string.sub(redis.sha1hex(string.sub(record, 1, -28)), 1, 6) then return true end
-  return known == redis.sha1hex(record)
-end
 
 for i = 1, #ARGV do
   local id = ARGV[i]
@@ -38,7 +28,7 @@ for i = 1, #ARGV do
   else
     local due = redis.call('ZSCORE', KEYS[1], id)
     local leased = not due and redis.call('HEXISTS', KEYS[2], id) == 1
-    if (due or leased) and is_ours(record, redis.call('HGET', KEYS[3], id)) then
+    if (due or leased) and version_of(record, redis.call('HGET', KEYS[3], id)) then
       if due then code, companion = 'due', due else code = 'leased' end
       -- Should the index ever be lost, it comes back with the next look at all records.
       redis.call('ZADD', KEYS[4], 0, id)

@@ -3,10 +3,12 @@
 -- KEYS[4] zset index     KEYS[5] hash counters KEYS[6] hash audit    KEYS[7] zset audit minutes
 -- KEYS[8..] string record, one a message
 -- ARGV[1] the caller's replica
--- ARGV[2..] four a message: id, due time in ms, record, "reject" or "replace"
--- returns a code a message: 1 created, 2 replaced, 0 exists, 3 the key holds no string, 4 created by the call before;
---   10 more where the caller had leased it, 20 where another had
--- include account, planned, taken
+-- ARGV[2..] four a message: id, due time in ms, record, "reject", "replace", or "if <tag> <tag> ..."
+--   to replace only what a client has seen
+-- returns a code a message: 1 created, 2 replaced, 0 exists, 3 the key holds no string, 4 created by the call before,
+--   5 not as the client has seen it, 6 replaced by the call before; 10 more where the caller had leased it, 20 where
+--   another had
+-- include account, planned, taken, version
 local codes, created, replaced = {}, 0, 0
 -- Mostly nobody has leased or attempted anything: then there is nothing to look for, message by message.
 local any_leased = redis.call('HLEN', KEYS[2]) > 0
@@ -16,7 +18,17 @@ for i = 1, (#ARGV - 1) / 4 do
   local id, due, record, policy = ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
   local key = KEYS[7 + i]
   local code = 1
-  if not redis.call('SET', key, record, 'NX') then
+  if policy ~= 'reject' and policy ~= 'replace' then
+    if redis.pcall('GET', key) == record then
+      -- As below.
+      code = 6
+    elseif is_as_seen(KEYS[1], KEYS[2], KEYS[3], key, id, policy) then
+      code = 2
+      redis.call('SET', key, record)
+    else
+      code = 5
+    end
+  elseif not redis.call('SET', key, record, 'NX') then
     if redis.call('TYPE', key).ok ~= 'string' then
       code = 3
     elseif policy == 'replace' then

@@ -41,9 +41,10 @@ export function headers(more) {
  *
  * query: what stands behind the "?"; empty values are left out. body: JSON (parsed by parseExact it keeps its digits).
  * exact: names of members of the answer whose numbers keep their digits. also: statuses that are no errors here.
+ * match: an ETag the resource must still have. tagged: gives [JSON, ETag].
  * Throws ApiError, or an AbortError when `signal` says so.
  */
-export async function request(method, path, { query, body, signal, exact, also = [] } = {}) {
+export async function request(method, path, { query, body, signal, exact, also = [], match, tagged } = {}) {
   let answer;
   let text;
   try {
@@ -51,7 +52,7 @@ export async function request(method, path, { query, body, signal, exact, also =
       method,
       signal,
       cache: "no-store",
-      headers: headers(body === undefined ? {} : { "Content-Type": "application/json" }),
+      headers: headers({ ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...(match ? { "If-Match": match } : {}) }),
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     text = await answer.text();
@@ -79,7 +80,7 @@ export async function request(method, path, { query, body, signal, exact, also =
     const kept = parseExact(text);
     for (const name of exact) if (name in found) found[name] = kept[name];
   }
-  return found;
+  return tagged ? [found, answer.headers.get("ETag")] : found;
 }
 
 export const get = (path, options) => request("GET", path, options);

@@ -1,6 +1,6 @@
 // The page: who is signed in, which view stands where, and what is around it.
 import { Component, html, render, useEffect, useRef, useState, useStore } from "./lib.js";
-import { addSentences, language, LANGUAGES, msg, setLanguage, t } from "./i18n.js";
+import { addSentences, language, LANGUAGES, msg, setLanguage, speakFor, t } from "./i18n.js";
 import { useLiveState, useRoute, useSession } from "./hooks.js";
 import { link } from "./router.js";
 import { notice, opens, signIn, signOut } from "./session.js";
@@ -32,7 +32,7 @@ function load(name) {
       sheet.onerror = reject;
       document.head.append(sheet);
     });
-    const sentences = import(`./views/${name}.pt.js`).then((module) => addSentences("pt", module.default));
+    const sentences = import(`./views/${name}.pt.js`).then((module) => addSentences("pt", module.default, name));
     const all = Promise.all([import(`./views/${name}.js`), sentences, styles]).then(([module]) => module.default);
     all.catch(() => loaded.delete(name));
     loaded.set(name, all);
@@ -54,6 +54,7 @@ function Shell() {
   const route = useRoute();
   const name = route.view in VIEWS ? route.view : null;
   const shown = name ?? home();
+  speakFor(shown);
   const main = useRef(null);
   const first = useRef(true);
   useEffect(() => {

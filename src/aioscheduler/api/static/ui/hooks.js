@@ -165,6 +165,24 @@ export function useNow() {
   return now();
 }
 
+/** The text of a field that stands in the address too: `[text, setText]`. `tell(text)` is called once one has stopped typing. */
+export function useTyped(given, tell) {
+  const [text, setText] = useState(given);
+  const settled = useSettled(text);
+  const told = useRef(given);
+  useEffect(() => {
+    if (given === told.current) return;
+    told.current = given;
+    setText(given);
+  }, [given]);
+  useEffect(() => {
+    if (settled === told.current || settled !== text) return;
+    told.current = settled;
+    tell(settled);
+  }, [settled]);
+  return [text, setText];
+}
+
 /** `value`, once it has not changed for a while: for fields that search as one types. */
 export function useSettled(value, pause = 250) {
   const [settled, setSettled] = useState(value);

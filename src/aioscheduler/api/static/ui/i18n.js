@@ -2,7 +2,9 @@
 import { kept, store } from "./lib.js";
 
 export const LANGUAGES = { en: "English", pt: "Português" };
-const tables = { pt: new Map() };
+/** By language: what all views say, what each says, and all of it for words that outlive their view. */
+const tables = { pt: { shared: new Map(), views: {}, all: new Map() } };
+let view = null;
 
 function preferred() {
   const chosen = kept.get("language");
@@ -32,8 +34,25 @@ export function locale() {
   return own ?? (code === "pt" ? "pt-BR" : "en-GB");
 }
 
-export function addSentences(code, table) {
-  for (const [key, sentence] of Object.entries(table)) tables[code].set(key, sentence);
+/** Add what a view says, or without a name what all say. The same English may be other words in another view. */
+export function addSentences(code, table, name) {
+  const { shared, views, all } = tables[code];
+  const own = name === undefined ? shared : (views[name] ??= new Map());
+  for (const [key, sentence] of Object.entries(table)) {
+    own.set(key, sentence);
+    all.set(key, sentence);
+  }
+}
+
+/** Say which view speaks from now on. */
+export function speakFor(name) {
+  view = name;
+}
+
+function translated(code, key) {
+  if (code === "en") return undefined;
+  const { shared, views, all } = tables[code];
+  return views[view]?.get(key) ?? shared.get(key) ?? all.get(key);
 }
 
 /**
@@ -42,7 +61,7 @@ export function addSentences(code, table) {
  */
 export function t(key, values) {
   const code = language.get();
-  let text = (code === "en" ? undefined : tables[code].get(key)) ?? key;
+  let text = translated(code, key) ?? key;
   if (text.includes("|") && values && "count" in values) {
     const [one, other] = text.split("|");
     text = new Intl.PluralRules(htmlLang(code)).select(Number(values.number ?? values.count)) === "one" ? one : other;

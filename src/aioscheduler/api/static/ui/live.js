@@ -1,7 +1,7 @@
 // One stream of events for the whole page. Where there is none, a tick every few seconds takes its place.
 //
-// Kinds: "delivery", "message", "job", "overview", "missed" as GET /events tells them; "poll" while there is no stream;
-// "resync" when a stream begins, since things may have happened before it.
+// Kinds: "delivery", "message", "letter", "job", "overview", "missed" as GET /events tells them; "poll" while there
+// is no stream; "resync" when a stream begins, since things may have happened before it.
 import { store } from "./lib.js";
 import { headers } from "./api.js";
 import { doubt, ROOT, session } from "./session.js";

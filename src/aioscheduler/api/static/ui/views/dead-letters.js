@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "../lib.js";
 import { t } from "../i18n.js";
 import { del, post, seg } from "../api.js";
 import { dateTime, number } from "../format.js";
-import { useApi, useLive, useNarrow, usePaged, useSettled, useThrottled } from "../hooks.js";
+import { useApi, useLive, useNarrow, usePaged, useThrottled, useTyped } from "../hooks.js";
 import { go, link, route } from "../router.js";
 import {
   Button, Card, ConfirmDialog, Empty, Failure, Menu, PageHead, Relative, Select, Skeleton, Table, TextField, toast,
@@ -11,7 +11,7 @@ import {
 import { Bulk } from "./dead-letters/bulk.js";
 import { Details } from "./dead-letters/details.js";
 import { Mend } from "./dead-letters/mend.js";
-import { canMend, canReplay, REASONS, ReasonBadge, reasonHelp, reasonLabel, saidBy, shortDestination } from "./dead-letters/reasons.js";
+import { canMend, canReplay, NOWHERE, REASONS, ReasonBadge, reasonHelp, reasonLabel, saidBy, shortDestination } from "./dead-letters/reasons.js";
 
 /** Groups that are shown at once; the others wait behind a button. */
 const FIRST_GROUPS = 5;
@@ -19,7 +19,7 @@ const MOST_FOLLOWED = 1000;
 const change = (params, options) => go("dead-letters", { ...route.get().params, ...params }, options);
 
 export default function DeadLetters({ params }) {
-  const [search, setSearch] = useSearch(params);
+  const [search, setSearch] = useTyped(params.q ?? "", (q) => change({ q }, { replace: true }));
   const filter = Object.fromEntries(Object.entries({ prefix: params.q, reason: params.reason, destination: params.to }).filter(([, value]) => value));
   const isFiltered = Object.keys(filter).length > 0;
   const groups = useApi("/dead-letters/groups", { query: { limit: 200 }, every: 15_000 });
@@ -39,6 +39,7 @@ export default function DeadLetters({ params }) {
     groups.reload();
     if (list.items.length <= MOST_FOLLOWED) list.reload();
   };
+  useLive(["letter"], ({ id }) => list.setItems((items) => (items.some((row) => row.id === id) ? items.filter((row) => row.id !== id) : items)));
   useFollowed(useThrottled(look, 2000), list.items, groups.data?.total);
   const key = JSON.stringify(filter);
   useEffect(() => setTicked(new Set()), [key]);
@@ -84,20 +85,20 @@ export default function DeadLetters({ params }) {
   const done = () => setAsking(null);
 
   const all = groups.data?.groups ?? [];
-  const fits = (group) => (!filter.reason || group.reason === filter.reason) && (!filter.destination || group.destination === filter.destination);
+  const fits = (group) => (!filter.reason || group.reason === filter.reason) && (!filter.destination || (group.destination ?? NOWHERE) === filter.destination);
   const known = countOf({ filter, groups: groups.data, list, fits });
   const total = groups.data?.total;
   const nothing = total === 0 && !isFiltered && !rows.length && !waiting;
   const askMany = (what, { reason, destination, count }) => setAsking({
-    what: "many", how: what, filter: { reason, destination }, count,
+    what: "many", how: what, filter: { reason, destination: destination ?? NOWHERE }, count,
     where: destination ? t("{reason}, to {destination}", { reason: reasonLabel(reason), destination: shortDestination(destination) }) : reasonLabel(reason),
   });
 
   const columns = [
     { key: "id", title: t("Dead letter"), render: (row) => html`<span title=${row.id}>${row.id}</span>` },
     { key: "reason", title: t("Reason"), width: "12.75rem", render: (row) => html`<${ReasonBadge} reason=${row.reason} />` },
-    { key: "error", title: t("Last error"), render: (row) => html`<span class="muted" title=${row.lastError}>${row.lastError ?? "–"}</span>` },
-    { key: "target", title: t("Target"), narrow: "hide", render: (row) => html`<span class="muted" title=${row.webhookUrl ?? row.jobId}>${row.webhookUrl ?? (row.jobId ? t("Job {id}", { id: row.jobId }) : "–")}</span>` },
+    { key: "error", title: t("Last error"), width: "10rem", render: (row) => html`<span class="muted" title=${row.lastError}>${row.lastError ?? "–"}</span>` },
+    { key: "target", title: t("Target"), width: "10rem", narrow: "hide", render: (row) => html`<span class="muted" title=${row.webhookUrl ?? row.jobId}>${row.webhookUrl ?? (row.jobId ? t("Job {id}", { id: row.jobId }) : "–")}</span>` },
     { key: "died", title: t("Died"), width: "7.5rem", render: (row) => html`<span class="muted"><${Relative} at=${row.deadAt} /></span>` },
   ];
   const actions = (row) => [
@@ -105,7 +106,7 @@ export default function DeadLetters({ params }) {
     canMend(row) && { label: t("Mend"), onClick: () => ask("mend", row) },
     { label: t("Delete"), tone: "danger", onClick: () => ask("delete", row) },
   ].filter(Boolean);
-  const destinations = [...new Set([...all.map((group) => group.destination), filter.destination])].filter(Boolean);
+  const destinations = [...new Set([...all.map((group) => group.destination ?? NOWHERE), filter.destination])].filter(Boolean);
 
   return html`<${PageHead} title=${t("Dead letters")} />
     ${groups.error && !list.error && html`<${Failure} error=${groups.error} retry=${look} />`}
@@ -117,7 +118,7 @@ export default function DeadLetters({ params }) {
       <${Select} label=${t("Reason")} value=${params.reason ?? ""} onValue=${(reason) => change({ reason })}
         options=${[{ value: "", label: t("All") }, ...Object.keys(REASONS).map((reason) => ({ value: reason, label: reasonLabel(reason) }))]} />
       <${Select} label=${t("Destination")} class="dead-destination" value=${params.to ?? ""} onValue=${(to) => change({ to })}
-        options=${[{ value: "", label: t("All") }, ...destinations.map((one) => ({ value: one, label: shortDestination(one) }))]} />
+        options=${[{ value: "", label: t("All") }, ...destinations.map((one) => ({ value: one, label: one === NOWHERE ? t("no destination that is known") : shortDestination(one) }))]} />
     </div>
     <div class="dead-bar">
       <div class="row"><p class="muted" aria-live="polite">${chosen.length ? t("One selected|{count} selected", { count: number(chosen.length), number: chosen.length }) : known.text}</p>
@@ -144,28 +145,9 @@ export default function DeadLetters({ params }) {
       onChange=${() => { setTicked(new Set()); groups.reload(); list.restart(); }} onClose=${done} />`}`;
 }
 
-/** The search that stands in the address too, once one has stopped typing. */
-function useSearch(params) {
-  const given = params.q ?? "";
-  const [text, setText] = useState(given);
-  const settled = useSettled(text);
-  const told = useRef(given);
-  useEffect(() => {
-    if (given === told.current) return;
-    told.current = given;
-    setText(given);
-  }, [given]);
-  useEffect(() => {
-    if (settled === told.current) return;
-    told.current = settled;
-    change({ q: settled }, { replace: true });
-  }, [settled]);
-  return [text, setText];
-}
-
 /** Look again when letters come or go: most of what happens is no letter. */
 function useFollowed(look, items, total) {
-  useLive(["overview", "message", "poll", "resync"], (data, kind) => {
+  useLive(["overview", "message", "letter", "missed", "poll", "resync"], (data, kind) => {
     if (kind === "overview") {
       if (data.dead !== total) look();
     } else if (kind !== "message" || data.change === "dead" || items.some((row) => row.id === data.id)) look();
@@ -191,26 +173,24 @@ function GroupActions({ all }) {
 function Groups({ found, chosen, onMany }) {
   const [open, setOpen] = useState(false);
   if (!found) return html`<${Card} title=${t("By reason and destination")} class="dead-groups"><${Skeleton} lines=${3} /></${Card}>`;
-  const isChosen = (group) => group.reason === chosen.reason && (group.destination ?? undefined) === chosen.destination;
+  const isChosen = (group) => group.reason === chosen.reason && (group.destination ?? NOWHERE) === chosen.destination;
   const shown = open ? found.groups : found.groups.filter((group, index) => index < FIRST_GROUPS || isChosen(group));
   const aside = t("{count} in all", { count: number(found.total) });
   return html`<${Card} title=${t("By reason and destination")} aside=${aside} class="dead-groups">
     <ul>${shown.map((group) => {
       const { reason, destination } = group;
       const name = destination ? shortDestination(destination) : reason === "invalid_record" ? t("no destination") : t("no destination that is known");
-      // The filter cannot say "no destination": alone, the reason says it.
-      const isAlone = destination !== null || found.groups.filter((one) => one.reason === reason).length === 1;
-      const target = isChosen(group) ? { reason: null, to: null, q: null } : { reason, to: destination };
+      const target = isChosen(group) ? { reason: null, to: null, q: null } : { reason, to: destination ?? NOWHERE };
       return html`<li key=${`${reason} ${destination}`} class=${isChosen(group) ? "chosen" : ""}>
         <a class="dead-group" href=${link("dead-letters", { ...route.get().params, id: null, ...target })} aria-current=${isChosen(group) ? "true" : undefined}>
           <span class="dead-count">${number(group.count)}</span><span class="dead-to" title=${destination ?? ""}>${name}</span></a>
         <span class="dead-reason"><${ReasonBadge} reason=${reason} /></span>
         <span class="muted dead-newest"><span class="dead-word">${t("the newest")} </span><${Relative} at=${group.newest} /></span>
-        <span class="dead-do">${isAlone && html`
+        <span class="dead-do">
 <${GroupActions} all=${[
           canReplay(group) && { label: t("Replay all"), onClick: () => onMany("replay", group) },
           { label: t("Delete all"), tone: "danger", onClick: () => onMany("delete", group) },
-        ].filter(Boolean)} />`}</span>
+        ].filter(Boolean)} /></span>
       </li>`;
     })}</ul>
     ${found.groups.length > FIRST_GROUPS && html`<div class="table-foot"><${Button} kind="quiet" size="small" aria-expanded=${String(open)} onClick=${() => setOpen(!open)}>${open ? t("Show fewer") : t("Show all {count} groups", { count: number(found.groups.length) })}</${Button}></div>`}

@@ -1,7 +1,7 @@
 // Jobs of accounts, which call webhooks by a schedule, and bot jobs.
 import { html, kept, useMemo, useRef, useState } from "../lib.js";
 import { language, t } from "../i18n.js";
-import { useApi, useLive, usePaged, useSession, useThrottled } from "../hooks.js";
+import { useApi, useLive, usePaged, useSession, useThrottled, useTyped } from "../hooks.js";
 import { go, link } from "../router.js";
 import { opens } from "../session.js";
 import { Badge, Button, ConfirmDialog, Countdown, Empty, PageHead, Select, Table, Tabs, TextField, toast } from "../components.js";
@@ -19,7 +19,8 @@ export default function Jobs({ params }) {
   const account = useAccount(session?.accounts ?? null, params.account ?? "");
   const change = (next, options) => go("jobs", { ...params, ...next }, options);
 
-  const lists = useLists(kind, families, account, params.state ?? "");
+  const [search, setSearch] = useTyped(params.q ?? "", (q) => change({ q }, { replace: true }));
+  const lists = useLists(kind, families, account, params.state ?? "", params.q ?? "");
   const { rows, reload, replace } = lists;
   const [leaving, setLeaving] = useState(null);
   const actions = useActions({ replace, reload, edit: (job) => change({ id: job.id, bot: bot(job), edit: 1 }), remove: setLeaving });
@@ -30,12 +31,12 @@ export default function Jobs({ params }) {
   const known = chosen ?? (edited?.id === params.id ? edited : undefined);
   const editing = params.edit && known;
   const close = () => change({ id: null, bot: null, edit: null });
-  const isFiltered = Boolean(params.state || account.filters);
+  const isFiltered = Boolean(params.q || params.state || account.filters);
 
   const none = accounts.none
     ? html`<${Empty} title=${t("Your token names no account")}>${t("Jobs belong to accounts. Sign in with a token whose sub or account_ids is the UUID of one.")}</${Empty}>`
     : isFiltered
-      ? html`<${Empty} title=${t("No job fits")} action=${html`<${Button} onClick=${() => change({ state: null, account: null })}>${t("Show all jobs")}</${Button}>`}>${t("There may be others with another state, or of another account.")}</${Empty}>`
+      ? html`<${Empty} title=${t("No job fits")} action=${html`<${Button} onClick=${() => { setSearch(""); change({ q: null, state: null, account: null }); }}>${t("Show all jobs")}</${Button}>`}>${t("There may be others with another name or state, or of another account.")}</${Empty}>`
       : html`<${Empty} title=${t("No jobs yet")} action=${html`<${Button} kind="primary" icon="plus" onClick=${() => change({ new: families.includes(kind) ? kind : families[0] })}>${t("New job")}</${Button}>`}>
           ${kind === BOT ? t("A bot job runs a bot by a schedule: birthday greetings every morning, for one.") : t("A job calls webhooks by a schedule: every weekday at 9, in the time zone of your choice.")}</${Empty}>`;
 
@@ -45,6 +46,7 @@ export default function Jobs({ params }) {
     <div class="toolbar jobs-bar">
       ${families.length > 1 && html`<${Tabs} label=${t("Kind of job")} value=${kind} onValue=${(value) => change({ kind: value === "all" ? null : value }, { replace: true })}
         items=${[{ id: "all", label: t("All") }, { id: "account", label: t("Webhooks") }, { id: BOT, label: t("Bots") }]} />`}
+      <${TextField} label=${t("Search")} hideLabel type="search" name="search" class="jobs-search" placeholder=${t("Text in the name")} maxlength="255" value=${search} onValue=${setSearch} />
       <${Select} label=${t("State")} hideLabel class="jobs-state" value=${params.state ?? ""} onValue=${(value) => change({ state: value }, { replace: true })}
         options=${[{ value: "", label: t("Enabled and paused") }, { value: "enabled", label: t("Enabled") }, { value: "paused", label: t("Paused") }]} />
       ${kind !== BOT && account.choice === "any" && html`<div class="jobs-account"><${TextField} label=${t("Account")} hideLabel list="accounts" value=${params.account ?? ""} placeholder=${t("All accounts")}
@@ -104,12 +106,12 @@ function useAccounts(accounts, rows, current) {
 }
 
 /** Both lists as one: `{rows, reload, replace(job, with), table}`. */
-function useLists(kind, families, account, state) {
+function useLists(kind, families, account, state, name) {
   const enabled = { enabled: "true", paused: "false" }[state];
   const asksAccount = kind !== BOT && families.includes("account") && account.ready;
   const asksBots = kind !== "account" && families.includes(BOT) && !account.filters;
-  const jobs = usePaged(asksAccount ? "/api/jobs" : null, { query: { account_id: account.value, enabled }, items: "items", slices: true, on: ["job"], pause: 1000 });
-  const bots = useApi(asksBots ? "/scheduler/jobs" : null, { on: ["job"], pause: 1000 });
+  const jobs = usePaged(asksAccount ? "/api/jobs" : null, { query: { account_id: account.value, enabled, name }, items: "items", slices: true, on: ["job"], pause: 1000 });
+  const bots = useApi(asksBots ? "/scheduler/jobs" : null, { query: { name }, on: ["job"], pause: 1000 });
   const reload = useThrottled(() => {
     if (asksAccount) jobs.reload();
     if (asksBots) bots.reload();

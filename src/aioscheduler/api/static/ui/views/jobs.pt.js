@@ -5,7 +5,9 @@ export default {
     "Tarefas pertencem a contas. Entre com um token cujo sub ou account_ids seja o UUID de uma delas.",
   "No job fits": "Nenhuma tarefa corresponde",
   "Show all jobs": "Mostrar todas as tarefas",
-  "There may be others with another state, or of another account.": "Pode haver outras com outro estado ou de outra conta.",
+  Search: "Buscar",
+  "Text in the name": "Texto no nome",
+  "There may be others with another name or state, or of another account.": "Pode haver outras com outro nome ou estado, ou de outra conta.",
   "No jobs yet": "Ainda não há tarefas",
   "New job": "Nova tarefa",
   "A bot job runs a bot by a schedule: birthday greetings every morning, for one.":

@@ -50,7 +50,7 @@ function State({ health }) {
   return html`
     ${down && html`<${Banner} tone="bad" title=${t("The service is not healthy")}>${parts.join("; ")}.</${Banner}>`}
     ${risks.length > 0 && html`<${Banner} tone="warn" title=${t("The store could lose what it accepted")}>
-      ${risks.length === 1 ? t(risks[0]) : html`<ul>${risks.map((risk) => html`<li key=${risk}>${t(risk)}</li>`)}</ul>`}</${Banner}>`}
+      ${risks.length === 1 ? risks[0] : html`<ul>${risks.map((risk) => html`<li key=${risk}>${risk}</li>`)}</ul>`}</${Banner}>`}
     ${health.punctuality?.breached && html`<${Banner} tone="warn">
       ${t("In the last minute 1 of 100 deliveries left {late} late or later; the target is {target}.", { late: lateness(health.punctuality.p99_ms), target: lateness(health.punctuality.target_ms) })}</${Banner}>`}
     ${health.circuits_open?.length > 0 && html`<${Banner} tone="warn" title=${t("Left alone, because they fail")}>${health.circuits_open.join(", ")}</${Banner}>`}`;

@@ -44,14 +44,4 @@ export default {
   "On the wire": "Em trânsito",
   // What the store says of itself
   "no append-only file": "sem arquivo append-only",
-  "No append-only file: a crash of the store loses what it accepted. Set appendonly yes.":
-    "Sem arquivo append-only: uma queda do armazenamento perde o que ele aceitou. Defina appendonly yes.",
-  "appendfsync is no: a crash of the machine can lose half a minute. Set everysec or always.":
-    "appendfsync é no: uma queda da máquina pode perder meio minuto. Defina everysec ou always.",
-  "The last write to the append-only file failed: look at the store's disk.":
-    "A última escrita no arquivo append-only falhou: verifique o disco do armazenamento.",
-  "The store's memory is nearly full: raise maxmemory before new messages are refused.":
-    "A memória do armazenamento está quase cheia: aumente maxmemory antes que novas mensagens sejam recusadas.",
-  "The server is a read-only replica: point the settings at the primary.":
-    "O servidor é uma réplica somente leitura: aponte as configurações para o primário.",
 };

@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib.js";
 import { t } from "../i18n.js";
 import { del, post, seg } from "../api.js";
 import { lateness, ms, now, number } from "../format.js";
-import { useApi, useLive, useNarrow, usePaged, useSettled, useThrottled } from "../hooks.js";
+import { useApi, useLive, useNarrow, usePaged, useThrottled, useTyped } from "../hooks.js";
 import { go, link, route } from "../router.js";
 import {
   statusOf, Badge, Button, ConfirmDialog, Countdown, Empty, Instant, Menu, PageHead, Select, Skeleton, StatusBadge, Table,
@@ -23,25 +23,6 @@ const FRESH_MS = 2400;
 const MOST_READ_AGAIN = 1000;
 
 const change = (params, options) => go("upcoming", { ...route.get().params, ...params }, options);
-
-/** The text of a field that stands in the address too, once one has stopped typing: `[text, setText, settled]`. */
-function useTyped(params, name) {
-  const given = params[name] ?? "";
-  const [text, setText] = useState(given);
-  const settled = useSettled(text);
-  const told = useRef(given);
-  useEffect(() => {
-    if (given === told.current) return;
-    told.current = given;
-    setText(given);
-  }, [given]);
-  useEffect(() => {
-    if (settled === told.current || settled !== text) return;
-    told.current = settled;
-    change({ [name]: settled }, { replace: true });
-  }, [settled]);
-  return [text, setText, given];
-}
 
 const idOf = (found) => found.messageId ?? found.id;
 
@@ -161,8 +142,9 @@ function useMessages(filters) {
 }
 
 export default function Upcoming({ params }) {
-  const [search, setSearch, q] = useTyped(params, "q");
-  const [to, setTo, destination] = useTyped(params, "to");
+  const { q = "", to: destination = "" } = params;
+  const [search, setSearch] = useTyped(q, (text) => change({ q: text }, { replace: true }));
+  const [to, setTo] = useTyped(destination, (text) => change({ to: text }, { replace: true }));
   const filters = { q, in: params.in, status: params.status, to: destination };
   const { list, rows, fresh, stale } = useMessages(filters);
   const [asking, setAsking] = useState(null);

@@ -17,6 +17,8 @@ export default {
   Destination: "Destino",
   "No such destination": "Esse destino não existe",
   "A destination is a scheme, a host and a port, such as https://example.com:8443.": "Um destino é um esquema, um host e uma porta, como https://example.com:8443.",
+  "It is being delivered at the moment.": "Ela está sendo entregue neste momento.",
+  "It was delivered or changed meanwhile.": "Ela foi entregue ou alterada nesse meio-tempo.",
   "Changed meanwhile: read again": "Mudou nesse meio-tempo: ler de novo",
   "More than {count} match": "Mais de {count} correspondem",
   "{count} message matches|{count} messages match": "{count} mensagem corresponde|{count} mensagens correspondem",

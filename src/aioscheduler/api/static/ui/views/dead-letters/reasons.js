@@ -19,6 +19,9 @@ export function ReasonBadge({ reason }) {
   return html`<${Badge} tone=${REASONS[reason]?.[0]}>${reasonLabel(reason)}</${Badge}>`;
 }
 
+/** What the API's filter calls it when nobody can tell where a letter was to go. */
+export const NOWHERE = "none";
+
 /** "https://example.com:443" without the port that goes without saying. */
 export function shortDestination(destination) {
   try {

@@ -144,7 +144,8 @@ function Run({ run, isBot, onChanged }) {
     run.response_code,
     took !== null && !Number.isNaN(took) && lateness(took),
     run.skipped_count > 1 && t("{count} runs", { count: number(run.skipped_count) }),
-    run.status === "queued" && html`<${Countdown} at=${run.scheduled_for} />`,
+    // When a further attempt is due, nobody tells: the run's own time is over.
+    run.status === "queued" && !(run.attempt > 1) && html`<${Countdown} at=${run.scheduled_for} />`,
   ].filter(Boolean);
   return html`<li class=${`run ${open ? "open" : ""}`}>
     <button type="button" class="line run-head" aria-expanded=${String(open)} onClick=${() => setOpen(!open)}>

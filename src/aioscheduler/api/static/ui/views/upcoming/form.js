@@ -1,11 +1,11 @@
 // A new message, and another time for one that is there.
 import { html, useEffect, useId, useRef, useState } from "../../lib.js";
 import { t } from "../../i18n.js";
-import { get, post, put, seg } from "../../api.js";
+import { ApiError, get, post, put, seg } from "../../api.js";
 import { dateTime, now } from "../../format.js";
 import { useAction, useNow } from "../../hooks.js";
 import { ROOT } from "../../session.js";
-import { Banner, Button, checkJson, DateTime, Dialog, JsonArea, Select, TextArea, TextField, toast } from "../../components.js";
+import { Banner, Button, checkJson, DateTime, Dialog, JsonArea, Select, statusOf, TextArea, TextField, toast } from "../../components.js";
 
 /** Where the service itself takes what is sent, for trying things out. */
 export const INBOX = new URL("inbox/", ROOT).href;
@@ -166,10 +166,16 @@ export function Reschedule({ id, onClose, onDone }) {
   const root = useRef(null);
   const form = useId();
   const [submit, busy, error] = useAction(async () => {
-    // Read anew: what was delivered meanwhile is not to be sent again.
-    const record = await get(`/messages/${seg(id)}`, { exact: ["payload"] });
-    const kept = Object.fromEntries(KEPT.filter((name) => name in record).map((name) => [name, record[name]]));
-    const done = await put(`/messages/${seg(id)}`, { ...kept, ...timeOf(when) });
+    let done;
+    try {
+      // Read anew, and replaced as it was read: what is delivered in between is not sent again.
+      const [record, tag] = await get(`/messages/${seg(id)}`, { exact: ["payload"], tagged: true });
+      if (statusOf(record.status) === "delivering") throw new ApiError(t("It is being delivered at the moment."));
+      const kept = Object.fromEntries(KEPT.filter((name) => name in record).map((name) => [name, record[name]]));
+      done = await put(`/messages/${seg(id)}`, { ...kept, ...timeOf(when) }, { match: tag });
+    } catch (error) {
+      throw [404, 412].includes(error.status) ? new ApiError(t("It was delivered or changed meanwhile.")) : error;
+    }
     toast(t("Scheduled for {time}", { time: dateTime(done.scheduledFor) }));
     onDone();
   });
