@@ -98,8 +98,13 @@ class Batcher(Generic[Item, Result]):
 
 
 def _pass_on(receipt: Receipt[Result], result: asyncio.Future[Result]) -> None:
-    if not receipt.done() and not result.cancelled():
+    if receipt.done() or result.cancelled():
+        return
+    error = result.exception()
+    if error is None:
         receipt.set_result(result.result())
+    elif isinstance(error, Exception):
+        receipt.set_exception(error)
 
 
 def _fail(batch: Sequence[tuple[object, Receipt[Result]]], error: Exception) -> None:
