@@ -23,6 +23,7 @@ from aioscheduler.engine.delivery import Deliverer, Request
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.transport import Exchange, Transport
 from aioscheduler.engine.wire import WireTransport
+from aioscheduler.store.base import Receipt
 from bench.messages import payload
 from bench.processes import BESIDE, MEASURED, pin, python
 
@@ -38,6 +39,9 @@ class Nothing:
 
     def warm(self, destination: Destination, count: int, guard: Guard) -> None:
         """Nothing is open."""
+
+    def send(self, exchange: Exchange, receipt: Receipt[None]) -> None:
+        """Leave everything to :meth:`exchange`."""
 
     async def exchange(self, exchange: Exchange) -> None:
         """Answer 200."""

@@ -959,7 +959,7 @@ async def test_a_connection_promised_to_one_that_gives_up_in_that_turn_is_passed
         transport._in_use = 1  # by another
         waiting = asyncio.create_task(exchange(transport, receiver.url()))
         await asyncio.sleep(0)
-        transport._pass_on()
+        transport.pass_on()
         waiting.cancel()
         await asyncio.wait([waiting])
         assert (waiting.cancelled(), transport._in_use) == (True, 0)

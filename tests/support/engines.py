@@ -20,7 +20,7 @@ from aioscheduler.domain.target import Destination
 from aioscheduler.domain.trigger import Schedule, ScheduleType, trigger_of
 from aioscheduler.engine.bots import BotRunner
 from aioscheduler.engine.decide import Defaults
-from aioscheduler.engine.delivery import Request
+from aioscheduler.engine.delivery import Ended, Flight, Request, in_a_task
 from aioscheduler.engine.dispatcher import Dispatcher
 from aioscheduler.engine.executions import Executions
 from aioscheduler.engine.service import AHEAD_MS, Engine
@@ -60,6 +60,9 @@ class FakeDeliverer:
 
     def warm(self, destination: Destination, count: int) -> None:
         self.warmed[destination] += count
+
+    def begin(self, request: Request, ended: Ended) -> Flight:
+        return in_a_task(self.attempt(request), ended)
 
     async def attempt(self, request: Request) -> Outcome:
         self.requests.append(request)

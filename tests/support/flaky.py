@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from aioscheduler.errors import Sentence, StoreUnavailable
-from aioscheduler.store.base import ScheduleListener, TakenListener
+from aioscheduler.store.base import Receipt, ScheduleListener, Settled, Settlement, TakenListener
 from aioscheduler.store.recurring import EngineStore, ExecutionListener, JobListener
 
 
@@ -22,6 +22,7 @@ class FlakyStore:
         self.refused = asyncio.Event()
         """Set when somebody asked in vain."""
         self._store = store
+        self._settling: set[asyncio.Task[None]] = set()
         self._lost: Counter[str] = Counter()
         self._broken: dict[str, Exception] = {}
 
@@ -83,6 +84,18 @@ class FlakyStore:
         if verb in ("window", "outside_ids", "job_window", "execution_window", "stalled"):
             return lambda *args: self._iterate(verb, real, args)
         return lambda *args, **kwargs: self._call(verb, real, args, kwargs)
+
+    def hand_over(self, settlement: Settlement, receipt: Receipt[Settled]) -> None:
+        """Settle, as the store is by then."""
+
+        async def settle() -> None:
+            try:
+                receipt.set_result(await self._call("settle", self._store.settle, (settlement,), {}))
+            except Exception as error:
+                receipt.set_exception(error)
+
+        self._settling.add(task := asyncio.create_task(settle()))
+        task.add_done_callback(self._settling.discard)
 
     async def _call(self, verb: str, real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._check(verb)

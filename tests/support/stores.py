@@ -785,6 +785,22 @@ class Leases(StoreSuite):
         assert (await store.recover(clock.now())).leases == 1
         assert (await self.lease(store, clock)).attempt == 2
 
+    async def test_likewise_one_that_is_handed_over(self, store: RedisStore, clock: FakeClock) -> None:
+        await self.put(store, "m", "n")
+        loop = asyncio.get_running_loop()
+        told: list[asyncio.Future[Settled]] = [loop.create_future() for _ in range(3)]
+        broken = retry(await self.lease(store, clock), error="lone surrogate \ud800")
+        with pytest.raises(TypeError):
+            store.hand_over(broken, told[0])
+        good = done(await self.lease(store, clock, "n"))
+        store.hand_over(good, told[1])
+        store.hand_over(good, told[2])
+        assert await asyncio.gather(*told[1:]) == [Settled.APPLIED, Settled.LOST]
+        assert not told[0].done()
+        clock.move(RECONCILE_SECONDS + 1)
+        assert (await store.recover(clock.now())).leases == 1
+        assert (await self.lease(store, clock)).attempt == 2
+
     async def test_destinations_are_known_without_a_claim(self, store: RedisStore, redis: Redis) -> None:
         await self.put(store, "m")
         for name, record in {"text": "no json", "list": "[]", "ftp": '{"webhookUrl": "ftp://x"}', "none": "{}"}.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from datetime import UTC, datetime
 from ssl import SSLContext, create_default_context
@@ -10,6 +11,7 @@ from typing import Any
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from aioscheduler.clock import Clock, SystemClock
+from aioscheduler.domain.execution import Outcome
 from aioscheduler.domain.target import WebhookTarget, check_url
 from aioscheduler.engine.aiohttp_transport import AiohttpTransport
 from aioscheduler.engine.delivery import Deliverer, Request
@@ -81,6 +83,30 @@ def make_transport(
     return AiohttpTransport(max_connections=max_connections, resolver=resolver, tls=reference, proxy=proxy)
 
 
+class Begun(Deliverer):
+    """Makes attempts by :meth:`begin`, so that those on kept connections need no task."""
+
+    async def attempt(self, request: Request) -> Outcome:
+        told: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def ended(result: Outcome | BaseException) -> None:
+            assert not told.done() or told.cancelled(), "told once"
+            if told.cancelled() or isinstance(result, asyncio.CancelledError):
+                told.cancel()
+            elif isinstance(result, Outcome):
+                told.set_result(result)
+            else:
+                told.set_exception(result)
+
+        flight = self.begin(request, ended)
+        try:
+            return await told
+        except asyncio.CancelledError:
+            if flight is not None:
+                flight.cancel()
+            raise
+
+
 def make_deliverer(
     name: str,
     *,
@@ -94,7 +120,7 @@ def make_deliverer(
     proxy: str | None = None,
 ) -> Deliverer:
     """Return a deliverer on a transport, not started."""
-    return Deliverer(
+    return (Begun if name == WIRE else Deliverer)(
         clock=clock or SystemClock(),
         guard=guard or Guard(block_private=False, allow=[]),
         signer=signer,

@@ -100,12 +100,13 @@ def _seconds(delay: object) -> float | None:
 
 
 @lru_cache(maxsize=256)  # what is due together says the same
+@lru_cache(maxsize=1024)  # what is due together says the same
 def rfc3339_ms(instant: datetime) -> str:
     """Return ``2026-04-15T02:41:45.000Z``: UTC, three decimals."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@lru_cache(maxsize=1024)  # what is due together says the same
+@lru_cache(maxsize=1024)
 def rfc3339(instant: datetime) -> str:
     """Return ``2026-04-15T02:41:45Z``: UTC, decimals only where there are any."""
     return isoformat(instant.astimezone(UTC)).replace("+00:00", "Z")

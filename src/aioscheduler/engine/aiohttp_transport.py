@@ -31,6 +31,7 @@ from aioscheduler.engine.transport import (
     describe,
     handshake_failed,
 )
+from aioscheduler.store.base import Receipt
 
 _PROXY_AUTHENTICATION_REQUIRED: Final = 407
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
@@ -99,6 +100,9 @@ class AiohttpTransport:
 
     def warm(self, destination: Destination, count: int, guard: Guard) -> None:
         """Do nothing: the client opens connections when it needs them."""
+
+    def send(self, exchange: Exchange, receipt: Receipt[None]) -> None:
+        """Leave everything to :meth:`exchange`."""
 
     async def exchange(self, exchange: Exchange) -> None:
         if self._session is None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64encode
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final
+from functools import partial
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 import structlog
@@ -21,7 +23,7 @@ from aioscheduler.engine.aiohttp_transport import AiohttpTransport
 from aioscheduler.engine.guard import Guard
 from aioscheduler.engine.pulse import Pulse
 from aioscheduler.engine.signing import Signer
-from aioscheduler.engine.transport import Exchange, NoAnswer, Right, Transport, is_ours
+from aioscheduler.engine.transport import Exchange, NoAnswer, Right, Sent, Transport, is_ours
 from aioscheduler.engine.transport import NotSent as NotSent
 from aioscheduler.engine.wire import WireTransport
 
@@ -63,6 +65,29 @@ class Request:
     keep_bytes: int = 0
     asked_at: float | None = None
     right: Right | None = None
+
+
+#: Told what came of an attempt, or why it made none: ``NotSent``, or ``CancelledError`` when it was cut short.
+Ended: TypeAlias = Callable[[Outcome | BaseException], None]
+
+
+class Flight(Protocol):
+    """An attempt on its way."""
+
+    def cancel(self) -> object:
+        """Cut it short; nothing happens to one that has ended."""
+        ...
+
+
+def in_a_task(attempt: Coroutine[Any, Any, Outcome], ended: Ended) -> Flight:
+    """Make an attempt that has to wait for more than its answer."""
+    task = asyncio.get_running_loop().create_task(attempt)
+    task.add_done_callback(partial(_tell, ended))
+    return task
+
+
+def _tell(ended: Ended, task: asyncio.Task[Outcome]) -> None:
+    ended(asyncio.CancelledError() if task.cancelled() else task.exception() or task.result())
 
 
 class Deliverer:
@@ -121,6 +146,29 @@ class Deliverer:
         if self._started and self._guard.refusal(destination) is None:
             self._transport.warm(destination, count, self._guard)
 
+    def begin(self, request: Request, ended: Ended) -> Flight | None:
+        """Make one attempt as :meth:`attempt` does, for callers without a task; ``ended`` is told what came of it.
+
+        Returns what can cut it short, or ``None`` when it has ended already.
+
+        :raises RuntimeError: not started, or stopped
+        """
+        exchange = self._prepare(request)
+        if exchange.refused is None:
+            flight = _Flight(request, exchange, ended)
+            try:
+                self._write_down(request, exchange)
+                sent = self._transport.send(exchange, flight)
+            except Exception as failure:
+                flight.set_exception(failure)
+                return None
+            if sent is None:
+                return in_a_task(self._carry_out(request, exchange), ended)
+            flight.limit(sent, self._limits)
+            return flight
+        ended(_outcome(exchange, None, False))
+        return None
+
     async def attempt(self, request: Request) -> Outcome:
         """Make one attempt and say what came of it.
 
@@ -130,6 +178,10 @@ class Deliverer:
         :raises RuntimeError: not started, or stopped
         :raises NotSent: nothing left, and nothing should any more
         """
+        exchange = self._prepare(request)
+        return await self._carry_out(request, exchange) if exchange.refused is None else _outcome(exchange, None, False)
+
+    def _prepare(self, request: Request) -> Exchange:
         if not self._started:
             raise RuntimeError("an attempt needs a deliverer that was started")
         exchange = Exchange(self._clock, self._guard, request.target.destination)
@@ -138,7 +190,9 @@ class Deliverer:
         exchange.right = request.right
         if (refusal := self._guard.refusal(request.target.destination)) is not None:
             exchange.refused = str(refusal)
-            return _outcome(exchange, None, False)
+        return exchange
+
+    async def _carry_out(self, request: Request, exchange: Exchange) -> Outcome:
         timed_out = False
         error: str | None = None
         limit = self._limits.begin(request.timeout_seconds)
@@ -150,23 +204,11 @@ class Deliverer:
                 raise
             if exchange.sent_at is None and exchange.stood_still():
                 raise NotSent from None
-            timed_out, error = True, f"no answer within {request.timeout_seconds:g} s"
+            timed_out, error = True, _too_late(request)
         except NotSent:
             raise
-        except NoAnswer as failure:
-            error = str(failure)
-            exchange.ours = is_ours(failure.__cause__)
-        except ValueError:
-            error = "request cannot be sent as HTTP"
         except Exception as failure:
-            exchange.ours = True
-            error = f"internal error ({type(failure).__name__})"
-            log.exception(
-                "An attempt failed in a way nobody foresaw.",
-                action="attempt_crashed",
-                webhook_id=request.webhook_id,
-                destination=request.target.destination,
-            )
+            error = _failed(request, exchange, failure)
         finally:
             limit.off()
         return _outcome(exchange, error, timed_out)
@@ -209,12 +251,96 @@ def _merged(defaults: list[tuple[str, str]], target: WebhookTarget) -> list[tupl
     return [header for lower, header in headers.items() if lower not in _FRAMING]
 
 
+class _Flight:
+    """An attempt whose request has left on a kept connection: the transport's callbacks and its time limit end it."""
+
+    __slots__ = ("_ended", "_exchange", "_limits", "_request", "_sent")
+
+    def __init__(self, request: Request, exchange: Exchange, ended: Ended) -> None:
+        self._request = request
+        self._exchange = exchange
+        self._ended: Ended | None = ended
+        self._sent: Sent | None = None
+        self._limits: set[_Limited] | None = None
+
+    def limit(self, sent: Sent, limits: _TimeLimits) -> None:
+        """Give the request up, which has been sent, when its time is over."""
+        self._sent = sent
+        self._limits = limits.step(self._request.timeout_seconds)
+        self._limits.add(self)
+
+    def done(self) -> bool:
+        return self._ended is None
+
+    def set_result(self, _: None) -> None:
+        self._end(None, False)
+
+    def set_exception(self, failure: Exception) -> None:
+        if isinstance(failure, NotSent):
+            self._tell(failure)
+        else:
+            self._end(_failed(self._request, self._exchange, failure), False)
+
+    def expire(self) -> None:
+        self._give_up()
+        self._end(_too_late(self._request), True)
+
+    def cancel(self) -> None:
+        if self._ended is not None:
+            self._give_up()
+            self._tell(asyncio.CancelledError())
+
+    def _give_up(self) -> None:
+        if self._sent is not None:
+            self._sent.give_up(self._exchange)
+
+    def _end(self, error: str | None, timed_out: bool) -> None:
+        self._tell(_outcome(self._exchange, error, timed_out))
+
+    def _tell(self, result: Outcome | BaseException) -> None:
+        ended, self._ended = self._ended, None
+        if self._limits is not None:
+            self._limits.discard(self)
+        if ended is not None:
+            ended(result)
+
+
+def _too_late(request: Request) -> str:
+    return f"no answer within {request.timeout_seconds:g} s"
+
+
+def _failed(request: Request, exchange: Exchange, failure: Exception) -> str:
+    """Return why an attempt failed, in a few words; on the exchange stands whether that is our own fault."""
+    match failure:
+        case NoAnswer():
+            exchange.ours = is_ours(failure.__cause__)
+            return str(failure)
+        case ValueError():
+            return "request cannot be sent as HTTP"
+        case _:
+            exchange.ours = True
+            log.error(
+                "An attempt failed in a way nobody foresaw.",
+                action="attempt_crashed",
+                webhook_id=request.webhook_id,
+                destination=request.target.destination,
+                exc_info=failure,
+            )
+            return f"internal error ({type(failure).__name__})"
+
+
+class _Limited(Protocol):
+    """What may last for so long only."""
+
+    def expire(self) -> None: ...
+
+
 class _TimeLimit:
     """Cancels the task that made it, unless it is called :meth:`off` before."""
 
     __slots__ = ("_expired", "_others", "_task")
 
-    def __init__(self, task: asyncio.Task[object], others: set[_TimeLimit]) -> None:
+    def __init__(self, task: asyncio.Task[object], others: set[_Limited]) -> None:
         self._task = task
         self._others = others
         self._expired = False
@@ -237,23 +363,29 @@ class _TimeLimits:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._steps: dict[int, set[_TimeLimit]] = {}
+        self._steps: dict[int, set[_Limited]] = {}
 
     def begin(self, seconds: float) -> _TimeLimit:
         """Limit the running task: it is cancelled after so many seconds, or up to :data:`LIMIT_STEP` later."""
         task = asyncio.current_task(self._loop)
         assert task is not None, "an attempt is made in a task"
+        limits = self.step(seconds)
+        limit = _TimeLimit(task, limits)
+        limits.add(limit)
+        return limit
+
+    def step(self, seconds: float) -> set[_Limited]:
+        """Return all that expires together, after so many seconds or up to :data:`LIMIT_STEP` later."""
         step = int((self._loop.time() + seconds) / LIMIT_STEP) + 1
         limits = self._steps.get(step)
         if limits is None:
             limits = self._steps[step] = set()
             self._loop.call_at(step * LIMIT_STEP, self._end, step)
-        limit = _TimeLimit(task, limits)
-        limits.add(limit)
-        return limit
+        return limits
 
     def _end(self, step: int) -> None:
-        for limit in self._steps.pop(step):
+        # Each may take itself out.
+        for limit in list(self._steps.pop(step)):
             limit.expire()
 
 

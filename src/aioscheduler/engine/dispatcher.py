@@ -7,6 +7,7 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +22,7 @@ from aioscheduler.domain.message import MessageId, webhook_id
 from aioscheduler.domain.target import Destination
 from aioscheduler.engine.circuit import Change, Ticket, Turn, Verdict, verdict_of
 from aioscheduler.engine.decide import Defaults, after_attempt, before_attempt
-from aioscheduler.engine.delivery import NotSent, Request
+from aioscheduler.engine.delivery import Ended, Flight, NotSent, Request
 from aioscheduler.engine.executions import Delivers, Executions
 from aioscheduler.engine.ready import MOST_HELD, Held, Ready
 from aioscheduler.engine.slots import MESSAGES, Slots
@@ -41,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 S = TypeVar("S", Settlement, ExecutionSettlement)
 C = TypeVar("C", Claimed, ClaimedExecution)
+T = TypeVar("T")
 
 #: How many messages one claim asks for: at first, and at most.
 FIRST_CLAIM: Final = 4
@@ -59,16 +61,53 @@ MOST_LEAD_MS: Final = 10.0
 GATHER_MS: Final = 4.0
 #: What clocks may differ by before what is claimed in time is too early by the store's, in ms.
 _SLACK_MS = 5.0
+_CANCEL_AGAIN: Final = 0.2
 _SETTLE_BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 _FULL_AGAIN = timedelta(milliseconds=250)
 
 
 class DeliversSoon(Delivers, Protocol):
-    """Makes attempts, and may be told before."""
+    """Makes attempts, also for callers without a task, and may be told before."""
+
+    def begin(self, request: Request, ended: Ended) -> Flight | None:
+        """Begin an attempt; ``ended`` is told what came of it, at once where this returns ``None``."""
+        ...
 
     def warm(self, destination: Destination, count: int) -> None:
         """Be ready for so many attempts that come soon, as far as that is possible."""
         ...
+
+
+class _Attempt:
+    """A lease on a message, from its attempt to the settlement that ends it: told of both, in place of a task."""
+
+    __slots__ = ("_dispatcher", "claimed", "flight", "right", "settlement", "ticket")
+
+    def __init__(self, dispatcher: Dispatcher, claimed: Claimed, ticket: Ticket, right: Right | None) -> None:
+        self._dispatcher = dispatcher
+        self.claimed = claimed
+        self.ticket = ticket
+        self.right = right
+        self.flight: Flight | None = None
+        self.settlement: Settlement | None = None
+
+    def cancel(self) -> None:
+        if self.flight is not None:
+            self.flight.cancel()
+
+    def ended(self, result: Outcome | BaseException) -> None:
+        """The attempt has ended."""
+        self.flight = None
+        self._dispatcher.attempted(self, result)
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, settled: Settled) -> None:
+        self._dispatcher.settled(self, settled)
+
+    def set_exception(self, error: Exception) -> None:
+        self._dispatcher.not_settled(self, error)
 
 
 class Dispatcher:
@@ -95,7 +134,9 @@ class Dispatcher:
         self._freed: Callable[[], None] = lambda: None
         self._chance = chance
         self._unknown: dict[EntryId, None] = {}
-        self._attempts: set[asyncio.Task[None]] = set()
+        #: What has a slot.
+        self._going: set[asyncio.Task[Any] | _Attempt] = set()
+        self._all_ended = asyncio.Event()
         #: Attempts of jobs' executions, by job.
         self._of_jobs: dict[JobId, set[asyncio.Task[None]]] = {}
         self._bots: set[asyncio.Task[None]] = set()
@@ -304,40 +345,46 @@ class Dispatcher:
         ticket = self.slots.circuits.reserve(destination) if begins else None
         self.slots.occupy(destination, _owner(claimed))
         if isinstance(claimed, ClaimedExecution):
-            work = self._execute(claimed, ticket) if begins else self._give_back(claimed)
+            self._begin_execution(claimed, ticket, begins)
         elif not begins:
-            work = self._settle(Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False, retry_at=again))
+            self._give_back(claimed, again)
         else:
             right = Right(claimed.asked_at + HOLD_SECONDS, partial(self._renew, claimed))
             if claimed.at_ms > self._clock.certain_ms():
                 self._ready.add(Held(claimed=claimed, ticket=ticket, right=right))
-                return
-            # From now on: its task has its first turn later.
-            self._rights[claimed.message.id] = right
-            work = self._attempt(claimed, ticket, right)
+            else:
+                self._attempt(claimed, ticket, right)
+
+    def _begin_execution(self, claimed: ClaimedExecution, ticket: Ticket, begins: bool) -> None:
+        task = self._start(self._execute(claimed, ticket) if begins else self._give_back_execution(claimed))
+        self._note_job(claimed.ref.job_id, task)
+        if claimed.ref.owner == BOTS:
+            self._bots.add(task)
+            task.add_done_callback(self._bots.discard)
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
-        self._own(task)
-        if isinstance(claimed, ClaimedExecution):
-            self._note_job(claimed.ref.job_id, task)
-            if claimed.ref.owner == BOTS:
-                self._bots.add(task)
-                task.add_done_callback(self._bots.discard)
+        self._going.add(task)
+        task.add_done_callback(self._gone)
+        return task
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        self._own(asyncio.get_running_loop().create_task(work))
-
-    def _own(self, task: asyncio.Task[None]) -> None:
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
+    def _gone(self, ended: asyncio.Task[Any] | _Attempt) -> None:
+        self._going.discard(ended)
+        if not self._going:
+            self._all_ended.set()
 
     def _begin_held(self, held: Held) -> None:
-        self._rights[held.claimed.message.id] = held.right
-        self._start(self._attempt(held.claimed, held.ticket, held.right))
+        self._attempt(held.claimed, held.ticket, held.right)
 
     def _return(self, held: Held) -> None:
         """Give a lease back whose attempt has not begun."""
         self._judge(_destination(held.claimed), held.ticket, None)
-        self._start(self._settle(Settlement(claimed=held.claimed, decision=Decision.RELEASE, begun=False)))
+        self._give_back(held.claimed)
+
+    def _give_back(self, claimed: Claimed, again: datetime | None = None) -> None:
+        attempt = _Attempt(self, claimed, None, None)
+        self._going.add(attempt)
+        self._settle(attempt, Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False, retry_at=again))
 
     def _note_job(self, job_id: JobId, task: asyncio.Task[None]) -> None:
         tasks = self._of_jobs.setdefault(job_id, set())
@@ -371,7 +418,7 @@ class Dispatcher:
             self._judge(_destination(claimed), ticket, outcome)
         await self._settle_execution(settlement)
 
-    async def _give_back(self, claimed: ClaimedExecution) -> None:
+    async def _give_back_execution(self, claimed: ClaimedExecution) -> None:
         await self._settle_execution(ExecutionSettlement(claimed=claimed, final=None, begun=False))
 
     async def _settle_execution(self, settlement: ExecutionSettlement) -> None:
@@ -390,51 +437,67 @@ class Dispatcher:
         elif settlement.final is None:
             self._push(claimed.ref, to_ms(claimed.due_at), destination)
 
-    async def _attempt(self, claimed: Claimed, ticket: Ticket, right: Right) -> None:
+    def _attempt(self, claimed: Claimed, ticket: Ticket, right: Right) -> None:
+        """Begin the attempt of a message; a lease too late for one ends at once."""
         message = claimed.message
-        outcome: Outcome | None = None
-        settlement = before_attempt(claimed, self._defaults, self._clock.now())
-        if settlement is None:
-            request = Request(
-                webhook_id=webhook_id(message.id, message.version),
-                target=message.target,
-                body=message.payload,
-                timeout_seconds=self._defaults.timeout_of(message),
-                attempt=claimed.attempt,
-                scheduled_for=min(message.due_at, claimed.due_at),
-                identity=(("X-Scheduler-Message-Id", message.id),),
-                asked_at=claimed.asked_at,
-                right=right,
-            )
-            try:
-                outcome = await self._deliverer.attempt(request)
-            except asyncio.CancelledError:
-                # Our own stop cut it short: it does not count as a failure.
-                settlement = Settlement(claimed=claimed, decision=Decision.RELEASE)
-            except NotSent:
-                settlement = Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False)
-            except Exception:
-                log.exception("an unexpected error", action="attempt_broken", message_id=message.id)
-                settlement = after_attempt(claimed, self._broken(), self._defaults, self._chance())
-            else:
-                settlement = after_attempt(claimed, outcome, self._defaults, self._chance())
-            finally:
-                self._attempted(claimed, ticket, right, outcome)
-            _report(settlement)
-        else:
-            self._attempted(claimed, ticket, right, None)
+        attempt = _Attempt(self, claimed, ticket, right)
+        self._going.add(attempt)
+        self._rights[message.id] = right
+        now = self._clock.now()
+        missed = before_attempt(claimed, self._defaults, now)
+        if missed is not None:
+            self._judge_attempt(attempt, None)
             log.warning(
                 "too late, buried",
                 action="message_missed",
                 message_id=message.id,
-                late_ms=round((self._clock.now() - claimed.due_at).total_seconds() * 1000),
+                late_ms=round((now - claimed.due_at).total_seconds() * 1000),
             )
-        await self._settle(settlement)
+            self._settle(attempt, missed)
+            return
+        request = Request(
+            webhook_id=webhook_id(message.id, message.version),
+            target=message.target,
+            body=message.payload,
+            timeout_seconds=self._defaults.timeout_of(message),
+            attempt=claimed.attempt,
+            scheduled_for=min(message.due_at, claimed.due_at),
+            identity=(("X-Scheduler-Message-Id", message.id),),
+            asked_at=claimed.asked_at,
+            right=right,
+        )
+        try:
+            attempt.flight = self._deliverer.begin(request, attempt.ended)
+        except Exception as error:
+            attempt.ended(error)
 
-    def _attempted(self, claimed: Claimed, ticket: Ticket, right: Right, outcome: Outcome | None) -> None:
-        if self._rights.get(claimed.message.id) is right:
-            del self._rights[claimed.message.id]
-        self._judge(claimed.message.target.destination, ticket, outcome)
+    def attempted(self, attempt: _Attempt, result: Outcome | BaseException) -> None:
+        """Learn what came of an attempt, and let that end its lease."""
+        claimed = attempt.claimed
+        outcome: Outcome | None = None
+        match result:
+            case Outcome():
+                outcome = result
+                settlement = after_attempt(claimed, result, self._defaults, self._chance())
+            case asyncio.CancelledError():
+                # Our own stop cut it short: it does not count as a failure.
+                settlement = Settlement(claimed=claimed, decision=Decision.RELEASE)
+            case NotSent():
+                settlement = Settlement(claimed=claimed, decision=Decision.RELEASE, begun=False)
+            case _:
+                log.error(
+                    "an unexpected error", action="attempt_broken", message_id=claimed.message.id, exc_info=result
+                )
+                settlement = after_attempt(claimed, self._broken(), self._defaults, self._chance())
+        self._judge_attempt(attempt, outcome)
+        _report(settlement)
+        self._settle(attempt, settlement)
+
+    def _judge_attempt(self, attempt: _Attempt, outcome: Outcome | None) -> None:
+        message = attempt.claimed.message
+        if self._rights.get(message.id) is attempt.right:
+            del self._rights[message.id]
+        self._judge(message.target.destination, attempt.ticket, outcome)
 
     def _judge(self, destination: Destination, ticket: Ticket, outcome: Outcome | None) -> None:
         """Tell the circuit what came of an attempt, at once: recording it may take as long as the store is away."""
@@ -483,15 +546,44 @@ class Dispatcher:
             ours=True,
         )
 
-    async def _settle(self, settlement: Settlement) -> None:
+    def _settle(self, attempt: _Attempt, settlement: Settlement) -> None:
         """Record the end of a lease, however long the store is away: the slot stays used, so memory is bounded."""
-        claimed = settlement.claimed
-        destination = claimed.message.target.destination
+        attempt.settlement = settlement
         try:
-            settled = await self._patiently(settlement, self._store.settle)
-        finally:
-            self.slots.release(destination, finished=settlement.begun)
-            self._freed()
+            self._store.hand_over(settlement, attempt)
+        except Exception as error:
+            self.not_settled(attempt, error)
+
+    def not_settled(self, attempt: _Attempt, error: BaseException) -> None:
+        """Try again to record the end of a lease, or give up what cannot be."""
+        assert attempt.settlement is not None, "an end was handed over"
+        if isinstance(error, StoreUnavailable):
+            task = self._start(self._settle_again(replace(attempt.settlement, repeated=True)))
+            task.add_done_callback(partial(self._settled_at_last, attempt))
+        else:
+            log.error("an unexpected error", action="settle_failed", exc_info=error)
+            self.settled(attempt, Settled.LOST)
+
+    async def _settle_again(self, settlement: Settlement) -> Settled:
+        await asyncio.sleep(_SETTLE_BACKOFF[0])
+        return await self._patiently(settlement, self._store.settle)
+
+    def _settled_at_last(self, attempt: _Attempt, task: asyncio.Task[Settled]) -> None:
+        if task.cancelled():  # our own stop
+            self.settled(attempt, Settled.LOST)
+        elif (error := task.exception()) is not None:
+            self.not_settled(attempt, error)
+        else:
+            self.settled(attempt, task.result())
+
+    def settled(self, attempt: _Attempt, settled: Settled) -> None:
+        """Learn that a lease has ended."""
+        settlement, claimed = attempt.settlement, attempt.claimed
+        assert settlement is not None, "an end was handed over"
+        destination = claimed.message.target.destination
+        self._gone(attempt)
+        self.slots.release(destination, finished=settlement.begun)
+        self._freed()
         if settled is Settled.APPLIED and settlement.decision in (Decision.RETRY, Decision.RELEASE):
             self._push(claimed.message.id, to_ms(settlement.retry_at or claimed.due_at), destination)
 
@@ -517,24 +609,30 @@ class Dispatcher:
         for task in list(self._bots):
             task.cancel()
         try:
-            if self._attempts:
-                await asyncio.wait(set(self._attempts), timeout=grace_seconds)
+            await self._end_of_all(grace_seconds)
         finally:  # also when our caller was told to hurry, by cancelling it
             await self._cut_short()
 
+    async def _end_of_all(self, seconds: float | None = None) -> None:
+        """Wait until nothing has a slot, for so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._going:
+                    self._all_ended.clear()
+                    await self._all_ended.wait()
+
     async def _cut_short(self) -> None:
-        left: Sequence[asyncio.Task[None]] = list(self._attempts)
+        left = list(self._going)
         if left:
             log.warning("attempts cut short by the stop", action="attempts_cut_short", count=len(left))
-        for task in left:
-            task.cancel()
-        if left:
-            # Their leases go back; with the store away too they run out by themselves.
-            await asyncio.wait(left, timeout=2)
-        for task in list(self._attempts):
-            task.cancel()
-        if self._attempts:
-            await asyncio.wait(set(self._attempts))
+        for each in left:
+            each.cancel()
+        # Their leases go back; with the store away too they run out by themselves.
+        await self._end_of_all(2)
+        while self._going:
+            for each in list(self._going):
+                each.cancel()
+            await self._end_of_all(_CANCEL_AGAIN)
 
 
 def _owner(claimed: Claimed | ClaimedExecution) -> Owner:

@@ -12,6 +12,7 @@ from aioscheduler.clock import Clock
 from aioscheduler.domain.target import Destination
 from aioscheduler.engine.guard import AddressRefused, Guard, host_of
 from aioscheduler.engine.pulse import Pulse
+from aioscheduler.store.base import Receipt
 
 #: How much of an answer's body is read so that its connection can serve again; a longer one costs the connection.
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -129,6 +130,14 @@ class Exchange:
         return self.pulse is not None and self.pulse.stood_still(self.asked_at)
 
 
+class Sent(Protocol):
+    """A request that has left, and waits for its answer."""
+
+    def give_up(self, exchange: Exchange) -> None:
+        """Close the connection, unless the exchange has ended after all; nobody is told. May come twice."""
+        ...
+
+
 class Transport(Protocol):
     """Makes exchanges over HTTP/1.1, on connections that are kept and pooled.
 
@@ -148,6 +157,16 @@ class Transport(Protocol):
         """Have so many connections ready, or as many as is thought good, for requests that come soon; returns at once.
 
         Nothing is said of what fails. Need not do anything.
+        """
+        ...
+
+    def send(self, exchange: Exchange, receipt: Receipt[None]) -> Sent | None:
+        """Send a request at once if a kept connection is free for it; ``None``: nothing was done, it takes
+        :meth:`exchange`.
+
+        The receipt is handed what that would return or raise, never before this has returned.
+
+        :raises NotSent: as by :meth:`exchange`, and ``ValueError`` likewise
         """
         ...
 

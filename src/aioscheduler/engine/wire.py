@@ -30,6 +30,7 @@ from aioscheduler.engine.transport import (
     describe,
     handshake_failed,
 )
+from aioscheduler.store.base import Receipt
 
 #: Idle connections at most, to all destinations; the one that is idle longest goes first.
 MAX_IDLE: Final = 512
@@ -128,6 +129,20 @@ class WireTransport:
                     self._lost.clear()
                     await self._lost.wait()
 
+    def send(self, exchange: Exchange, receipt: Receipt[None]) -> _Connection | None:
+        if self._names is None or 0 < self._limit <= self._in_use:
+            return None
+        connection = self._kept(exchange.destination)
+        if connection is not None:
+            try:
+                request = _request(exchange)
+            except ValueError:
+                self.keep(connection)
+                raise
+            connection.send(exchange, request, receipt, counted=self._limit > 0)
+            self._in_use += self._limit > 0
+        return connection
+
     async def exchange(self, exchange: Exchange) -> None:
         if self._names is None:
             raise RuntimeError("not started")
@@ -147,14 +162,16 @@ class WireTransport:
                     except BaseException:
                         self.keep(connection)
                         raise
+            answered = asyncio.get_running_loop().create_future()
+            connection.send(exchange, request, answered)
             try:
-                await connection.send(exchange, request)
+                await answered
             except asyncio.CancelledError:
                 connection.give_up(exchange)
                 raise
         finally:
             if self._limit:
-                self._pass_on()
+                self.pass_on()
 
     # -- how many at once --
 
@@ -166,10 +183,11 @@ class WireTransport:
             await waiting
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
-                self._pass_on()
+                self.pass_on()
             raise
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
+        """A connection is used no longer: the next who waits may use one."""
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
@@ -327,11 +345,11 @@ class _Connection(asyncio.Protocol):
     """A connection, idle or with one exchange on it."""
 
     __slots__ = (
-        "_done",
+        "_counted",
         "_exchange",
         "_first_at",
-        "_loop",
         "_pool",
+        "_receipt",
         "_session_wanted",
         "_socket",
         "_state",
@@ -345,7 +363,6 @@ class _Connection(asyncio.Protocol):
         self.destination = destination
         self.origin = origin
         self._pool = pool
-        self._loop = asyncio.get_running_loop()
         self._socket = opened
         self._state = select.poll()
         # What is there to read on a secure connection may be of the handshake's aftermath.
@@ -354,7 +371,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.reader = AnswerReader()
         self._exchange: Exchange | None = None
-        self._done: asyncio.Future[None] | None = None
+        self._receipt: Receipt[None] | None = None
+        self._counted = False
         self._first_at: Any = None
 
     def usable(self) -> bool:
@@ -369,9 +387,10 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def send(self, exchange: Exchange, request: bytes) -> asyncio.Future[None]:
-        """Write a request; the future is for the end of its answer.
+    def send(self, exchange: Exchange, request: bytes, receipt: Receipt[None], *, counted: bool = False) -> None:
+        """Write a request; the receipt is for the end of its answer.
 
+        :param counted: its end is the end of one of the connections in use
         :raises NotSent: nothing was written
         """
         transport = self._transport
@@ -381,18 +400,24 @@ class _Connection(asyncio.Protocol):
         except NotSent:
             self._pool.keep(self)
             raise
-        self._exchange = exchange
+        self._exchange, self._receipt, self._counted = exchange, receipt, counted
         self._first_at = None
         self.reader.begin(exchange.keep_bytes, exchange.method == "HEAD")
-        self._done = done = self._loop.create_future()
         transport.write(request)
-        return done
 
     def give_up(self, exchange: Exchange) -> None:
         """Close, unless the exchange has ended after all, and this may be another one's already."""
         if self._exchange is exchange:
-            self._exchange = self._done = None
+            self._take_off()
             self.abort()
+
+    def _take_off(self) -> Receipt[None] | None:
+        """Have no exchange any more; return whom its end is told."""
+        receipt, self._exchange, self._receipt = self._receipt, None, None
+        if self._counted:
+            self._counted = False
+            self._pool.pass_on()
+        return receipt
 
     # -- what the loop calls --
 
@@ -459,14 +484,13 @@ class _Connection(asyncio.Protocol):
 
     def _end(self, failure: NoAnswer | None) -> None:
         """End the exchange, if there is one: with what it has, once there is a status."""
-        exchange, done = self._exchange, self._done
-        self._exchange = self._done = None
-        if done is None or done.done():
+        exchange, receipt = self._exchange, self._take_off()
+        if receipt is None or receipt.done():
             return
         if failure is None or (exchange is not None and exchange.status is not None):
-            done.set_result(None)
+            receipt.set_result(None)
         else:
-            done.set_exception(failure)
+            receipt.set_exception(failure)
 
 
 class _Origin(NamedTuple):

@@ -604,6 +604,10 @@ class Store(Protocol):
         """End a lease. Repeating it gives ``LOST``."""
         ...
 
+    def hand_over(self, settlement: Settlement, receipt: Receipt[Settled]) -> None:
+        """Do as :meth:`settle` for callers without a task: ``receipt`` is handed what that returns or raises."""
+        ...
+
     async def defer(self, ids: Sequence[MessageId], until: datetime, now: datetime) -> None:
         """Look at due messages again at ``until``: what a full destination cannot take. Not an attempt."""
         ...

@@ -109,8 +109,13 @@ def _hand_out(
 
 
 def _pass_on(receipt: Receipt[Result], result: asyncio.Future[Result]) -> None:
-    if not receipt.done() and not result.cancelled():
+    if receipt.done() or result.cancelled():
+        return
+    error = result.exception()
+    if error is None:
         receipt.set_result(result.result())
+    elif isinstance(error, Exception):
+        receipt.set_exception(error)
 
 
 def _fail(batch: Sequence[tuple[object, Receipt[Result]]], error: Exception) -> None:

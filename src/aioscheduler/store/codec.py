@@ -38,6 +38,7 @@ from aioscheduler.store.jobcodec import decode_execution
 #: How the place of an execution among the dead letters begins: no message's id can.
 EXECUTION_MARK: Final = "\0"
 TAIL_LENGTH: Final = 27
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TAIL_VERSION = slice(-18, -8)
 _TAIL = re.compile(rb',"_aio":"([-\w]{10})([0-9a-f]{6})"\}', re.ASCII)
 _PAYLOAD = b',"payload":'
@@ -269,7 +270,10 @@ def decode_delivery(line_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
 
 
 def _us(instant: datetime | None) -> int | None:
-    return None if instant is None else round(instant.timestamp() * 1_000_000)
+    if instant is None:
+        return None
+    since = instant - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def _instant(us: int) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from aioscheduler.errors import InvalidInput, StoreUnavailable
 from aioscheduler.metrics import DURATION_BOUNDS_MS, LATENESS_BOUNDS_MS, bucket
 from aioscheduler.store import keys
 from aioscheduler.store.ahead import Ahead
-from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Lease, Settled, Settlement
+from aioscheduler.store.base import UNKNOWN, Claimed, Decision, Lease, Receipt, Settled, Settlement
 from aioscheduler.store.batch import Batcher
 from aioscheduler.store.calls import BATCH, Setup
 from aioscheduler.store.codec import State, decode, encode_dead, encode_delivery
@@ -30,6 +31,8 @@ from aioscheduler.store.scripts import SettleCode
 LEASE: Final = timedelta(seconds=360)
 #: So many records are read at once: large ones would come too late, and many hold up whatever else is due.
 _RECORDS: Final = 32
+#: Where the lateness stands in what a settlement hands to the script.
+_LATE_US: Final = 10
 #: How long a heartbeat counts.
 HEARTBEAT_MS: Final = 2000
 
@@ -49,6 +52,7 @@ class Leases(Outside):
         self._log_size = setup.delivery_log_size
         self._bot_lease_ms = setup.bot_lease_ms
         self._settle = Batcher(self._settle_batch, BATCH, weigh=lambda item: len(item[0].claimed.record))
+        self._examining: set[asyncio.Task[Settled]] = set()
         self._late = Tally("m", setup.clock, lambda: self._settle_batch([]))
         self._ahead = Ahead(setup.zone, setup.clock)
         self._claims = 0
@@ -167,24 +171,31 @@ class Leases(Outside):
         return [lease == each.lease.encode() for lease, each in zip(leases, claimed, strict=True)]
 
     async def settle(self, settlement: Settlement) -> Settled:
-        held = (settlement.claimed.message.id, settlement.claimed.lease)
+        with self._coming_again([settlement]):
+            return await self._settle((settlement, self._settle_args(settlement)))
+
+    def hand_over(self, settlement: Settlement, receipt: Receipt[Settled]) -> None:
         try:
-            settled = await self._settle((settlement, self._settle_args(settlement)))
+            args = self._settle_args(settlement)
+        except BaseException:
+            self._held.discard((settlement.claimed.message.id, settlement.claimed.lease))
+            raise
+        self._settle.post((settlement, args), receipt)
+
+    @contextmanager
+    def _coming_again(self, settlements: Sequence[Settlement]) -> Iterator[None]:
+        """Where nobody will try again to end these leases, let them be given back."""
+        try:
+            yield
         except StoreUnavailable:
             raise  # the caller comes again
         except BaseException:
-            self._held.discard(held)  # nobody comes again: the lease is given back
+            self._held.difference_update((each.claimed.message.id, each.claimed.lease) for each in settlements)
             raise
-        self._held.discard(held)
-        if settlement.outcome is not None and not settlement.claimed.failures:
-            self._late.note(
-                lateness_us(settlement.claimed, settlement.outcome), settlement.claimed.message.target.destination
-            )
-        if settled is Settled.CHANGED:
-            self._tell_found(await self.examine([settlement.claimed.message.id]))
-        return settled
 
-    async def _settle_batch(self, items: list[tuple[Settlement, tuple[Any, ...]]]) -> Sequence[Settled]:
+    async def _settle_batch(
+        self, items: list[tuple[Settlement, tuple[Any, ...]]]
+    ) -> Sequence[Settled | asyncio.Future[Settled]]:
         late = self._late.take()
         args: list[Any] = [self._log_size, late.text, late.place]
         records = []
@@ -194,7 +205,7 @@ class Leases(Outside):
             removing.append(settlement.decision in (Decision.DONE, Decision.BURY))
             args += its_args
         expected = [record for record, removes in zip(records, removing, strict=True) if removes]
-        with self._echo(expected) as own:
+        with self._coming_again([settlement for settlement, _ in items]), self._echo(expected) as own:
             codes = await self._run(
                 "settle",
                 [
@@ -206,7 +217,27 @@ class Leases(Outside):
                 args,
             )
             own += [code == SettleCode.APPLIED for code, removes in zip(codes, removing, strict=True) if removes]
-        return [_SETTLED[code] for code in codes]
+        return [self._settled(*item, code) for item, code in zip(items, codes, strict=True)]
+
+    def _settled(
+        self, settlement: Settlement, args: tuple[Any, ...], code: SettleCode
+    ) -> Settled | asyncio.Future[Settled]:
+        claimed = settlement.claimed
+        self._held.discard((claimed.message.id, claimed.lease))
+        if settlement.outcome is not None and not claimed.failures:
+            self._late.note(args[_LATE_US], claimed.message.target.destination)
+        settled = _SETTLED[code]
+        return self._once_examined(claimed.message.id) if settled is Settled.CHANGED else settled
+
+    def _once_examined(self, message_id: MessageId) -> asyncio.Future[Settled]:
+        async def examine() -> Settled:
+            self._tell_found(await self.examine([message_id]))
+            return Settled.CHANGED
+
+        task = asyncio.create_task(examine(), name="look at a message that changed")
+        self._examining.add(task)
+        task.add_done_callback(self._examining.discard)
+        return task
 
     def _settle_args(self, settlement: Settlement) -> tuple[Any, ...]:
         claimed, outcome = settlement.claimed, settlement.outcome

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from aioscheduler.errors import Sentence, StoreUnavailable
 from aioscheduler.store.batch import MOST_BYTES, Batcher
 
@@ -167,3 +169,16 @@ async def test_a_result_that_is_not_there_yet_is_handed_out_later_and_holds_up_n
     assert await tasks[1] == "r1"
     assert tasks[2].cancelled()
     assert await batch(3) == "r3"
+
+
+async def test_a_result_that_is_not_there_yet_may_turn_out_to_be_a_failure() -> None:
+    later: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def send(items: list[int]) -> Sequence[str | asyncio.Future[str]]:
+        return [later for _ in items]
+
+    task = asyncio.create_task(Batcher(send, 100, weigh=lambda _: 1)(1))
+    await rest()
+    later.set_exception(StoreUnavailable(Sentence("The store sleeps.")))
+    with pytest.raises(StoreUnavailable):
+        await task
