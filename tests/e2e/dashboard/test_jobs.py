@@ -68,18 +68,6 @@ async def reads(client: Client, path: str) -> Any:
     return body
 
 
-async def test_deliveries_tell_a_job_by_its_name(open_page: Opener, client: Client, hook: Receiver) -> None:
-    job = await make(client, "Told by name", hook.url())
-    page = await open_page("deliveries")
-    await client.call("POST", f"/api/jobs/{job}/run")
-    told = page.get_by_role("row").filter(has_text="Told by name")
-    await told.wait_for()
-    assert await told.locator("span[title]").first.get_attribute("title") == job
-    await page.get_by_label("Search").fill("told by NAME")
-    await told.wait_for()
-    await client.call("DELETE", f"/api/jobs/{job}")
-
-
 async def test_jobs_are_found_by_a_part_of_their_name(open_page: Opener, client: Client) -> None:
     made = [await make(client, name) for name in ("Relatório diário", "Backup da agenda")]
     bot_job = await make_bot(client, "relatório das visitas")

@@ -6,7 +6,6 @@ import { useSettled } from "../hooks.js";
 import { go, link, route } from "../router.js";
 import { Button, Empty, Instant, PageHead, Select, StatusBadge, statusLabel, Table, TextField, toldBy } from "../components.js";
 import { Details, idOf } from "./deliveries/details.js";
-import { useJobNames } from "./deliveries/names.js";
 import { useTail } from "./deliveries/tail.js";
 
 /** Further down one reads, and what comes must not push it away. */
@@ -28,8 +27,7 @@ export default function Deliveries({ params }) {
   const kept = useRef([]);
   if (!waiting) kept.current = tail.rows;
   const loaded = waiting ? kept.current : tail.rows;
-  const nameOf = useJobNames(loaded);
-  const rows = wanted ? loaded.filter((row) => tells(row, nameOf(row), wanted)) : loaded;
+  const rows = wanted ? loaded.filter((row) => tells(row, wanted)) : loaded;
   // Its panel stays when the row goes from the list.
   if (chosen.current?.id !== params.delivery) chosen.current = null;
   chosen.current ??= loaded.find((row) => row.id === params.delivery) ?? null;
@@ -45,7 +43,7 @@ export default function Deliveries({ params }) {
   };
 
   const columns = [
-    { key: "id", title: t("Message or job"), render: (row) => html`<span title=${idOf(row)}>${nameOf(row) ?? idOf(row)}</span>` },
+    { key: "id", title: t("Message or job"), render: (row) => html`<span title=${idOf(row)}>${idOf(row)}</span>` },
     { key: "status", title: t("Status"), width: "8rem", render: (row) => html`<${StatusBadge} status=${row.status} />` },
     { key: "late", title: t("Lateness"), width: "6rem", align: "end", render: (row) => lateness(row.latenessMs) },
     { key: "attempt", title: t("Attempt"), width: "5.5rem", align: "end", narrow: "hide", render: (row) => number(row.attempt) },
@@ -88,8 +86,8 @@ function useReading() {
   return reading;
 }
 
-const tells = (row, name, wanted) =>
-  [idOf(row), name, row.executionId, row.responseCode, row.error, statusLabel(row.status)].some((part) => part !== null && part !== undefined && String(part).toLowerCase().includes(wanted));
+const tells = (row, wanted) =>
+  [idOf(row), row.executionId, row.responseCode, row.error, statusLabel(row.status)].some((part) => part !== null && part !== undefined && String(part).toLowerCase().includes(wanted));
 
 function Hidden({ hidden, paused, reading }) {
   if (!paused && !reading) return null;
