@@ -373,7 +373,7 @@ class Definitions(JobSuite):
     ) -> None:
         monkeypatch.setattr("aioscheduler.store.jobs._NAMES", 2)
         names = ["Relatório diário", 'a "quoted\\" name', "RELATÓRIO semanal", "other", "\x01 relatório"]
-        made = []
+        made: list[JobId] = []
         for age, name in enumerate(reversed(names)):
             job, _ = await self.create(store, now=START - second(age), name=name, webhooks=0)
             made.insert(0, job.id)

@@ -144,6 +144,7 @@ class Feed:
         self._followers: list[Follower] = []
         self._joining = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._closed = False
         self._place = ""
@@ -176,6 +177,8 @@ class Feed:
                 if self._closed:
                     follower.close()
                 elif self._task is None:
+                    if self._ending is not None:
+                        await asyncio.wait({self._ending})  # two would tell everything twice
                     self._place = await self._store.newest_delivery()
                     self._letter = await self._store.newest_gone()
                     self._start()
@@ -207,7 +210,9 @@ class Feed:
             self.source.on_change = None
         task, self._task = self._task, None
         if task is not None:
+            self._ending = task
             task.cancel()
+            self._wake.set()
         self._messages, self._jobs, self._delivered, self._overview, self._overflowed = {}, {}, {}, {}, 0
 
     # -- what others tell
@@ -227,7 +232,8 @@ class Feed:
     # -- the reader
 
     async def _run(self) -> None:
-        while True:
+        # CPython 3.11 loses a cancellation that meets the end of a wait_for, as in the Redis client's writing.
+        while self._task is asyncio.current_task():
             self._wake.clear()
             try:
                 await self._look()

@@ -108,6 +108,34 @@ async def test_more_than_a_look_can_tell_is_counted_as_missed(api: Api, monkeypa
         api.context.feed._wake.set()
 
 
+async def test_nothing_is_told_twice_when_the_reader_before_has_not_heard_that_it_is_over(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation can get lost on its way through a call of the store."""
+    monkeypatch.setattr(events, "HEARTBEAT", 0.01)
+    since = api.context.store.deliveries_since
+    lost, asked = asyncio.Event(), asyncio.Event()
+
+    async def deaf(*args: Any) -> Any:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            monkeypatch.setattr(api.context.store, "deliveries_since", since)
+            lost.set()
+        return await since(*args)
+
+    monkeypatch.setattr(api.context.store, "deliveries_since", deaf)
+    async with following(api, "?kinds=delivery"):
+        await asked.wait()
+    await lost.wait()
+    async with following(api, "?kinds=delivery") as stream:
+        for name in ("a", "b", "c"):
+            await api.bury(name)
+        assert [(await stream.of("delivery")).data["messageId"] for _ in range(3)] == ["a", "b", "c"]
+        assert sum(task.get_name() == "feed" for task in asyncio.all_tasks()) == 1
+
+
 async def test_what_became_of_a_message_is_told(api: Api) -> None:
     source = api.context.feed.source = Source()
     async with following(api, "?kinds=message,job") as stream:
