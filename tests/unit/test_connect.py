@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 
-from aioscheduler.store.connect import connect
+from aioscheduler.store.calls import CALL_TIMEOUT
+from aioscheduler.store.connect import CONNECT_TIMEOUT, SOCKET_TIMEOUT, connect
 
 
 def options(client: Redis) -> dict[str, Any]:
@@ -93,3 +94,7 @@ def test_sentinels_are_asked_for_the_primary_with_their_own_password() -> None:
         made = options(finder)
         assert (made["host"], made["port"], made["password"]) == (*address, "s")
         assert finder.connection_pool.connection_class is SSLConnection
+
+
+def test_the_limits_of_a_call_leave_time_to_answer_within_two_seconds() -> None:
+    assert CONNECT_TIMEOUT < SOCKET_TIMEOUT < CALL_TIMEOUT <= 1.8
