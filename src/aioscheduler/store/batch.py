@@ -7,11 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
+import structlog
+
 from aioscheduler.errors import Sentence, StoreUnavailable
 from aioscheduler.store.base import Receipt
 
 #: A call that carries more, in bytes, would hold up everybody else's on the server.
 MOST_BYTES = 4 * 1024 * 1024
+
+log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -102,10 +106,13 @@ def _hand_out(
     batch: Sequence[tuple[object, Receipt[Result]]], results: Sequence[Result | asyncio.Future[Result]]
 ) -> None:
     for (_, receipt), result in zip(batch, results, strict=True):
-        if isinstance(result, asyncio.Future):
-            result.add_done_callback(partial(_pass_on, receipt))
-        elif not receipt.done():
-            receipt.set_result(result)
+        try:
+            if isinstance(result, asyncio.Future):
+                result.add_done_callback(partial(_pass_on, receipt))
+            elif not receipt.done():
+                receipt.set_result(result)
+        except Exception:
+            _tell_trouble()
 
 
 def _pass_on(receipt: Receipt[Result], result: asyncio.Future[Result]) -> None:
@@ -120,5 +127,13 @@ def _pass_on(receipt: Receipt[Result], result: asyncio.Future[Result]) -> None:
 
 def _fail(batch: Sequence[tuple[object, Receipt[Result]]], error: Exception) -> None:
     for _, receipt in batch:
-        if not receipt.done():
-            receipt.set_exception(error)
+        try:
+            if not receipt.done():
+                receipt.set_exception(error)
+        except Exception:
+            _tell_trouble()
+
+
+def _tell_trouble() -> None:
+    """Whoever fails when told a result must not keep the others from theirs."""
+    log.exception("an unexpected error", action="result_not_taken")

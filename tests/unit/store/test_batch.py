@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from aioscheduler.errors import Sentence, StoreUnavailable
 from aioscheduler.store.batch import MOST_BYTES, Batcher
@@ -135,6 +136,34 @@ async def test_a_caller_that_gives_up_does_not_harm_the_others() -> None:
     assert results[0] == "r0"
     assert isinstance(results[1], asyncio.CancelledError)
     assert results[2] == "r2"
+
+
+class Broken:
+    """Fails when it is told anything."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _: object) -> None:
+        raise ZeroDivisionError
+
+    def set_exception(self, _: Exception) -> None:
+        raise ZeroDivisionError
+
+
+async def test_one_that_fails_when_told_keeps_nobody_from_a_result() -> None:
+    wire = Wire()
+    batch = Batcher(wire.send, 100, weigh=lambda _: 1)
+    with capture_logs() as logs:
+        batch.post(0, Broken())
+        assert await batch(1) == "r1"
+        wire.error = StoreUnavailable(Sentence("away"))
+        batch.post(2, Broken())
+        with pytest.raises(StoreUnavailable):
+            await batch(3)
+        wire.error = None
+        assert await batch(4) == "r4"
+    assert [line["action"] for line in logs] == ["result_not_taken"] * 2
 
 
 async def test_drain_waits_for_all_that_is_on_its_way() -> None:
