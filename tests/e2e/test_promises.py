@@ -154,14 +154,14 @@ async def test_p3_one_at_a_time_with_three_replicas(replicas: Replicas) -> None:
         assert {request.headers["X-Scheduler-Attempt"] for request in receiver.requests} == {"1"}
 
 
-async def _sent(client: Client) -> list[tuple[str, float]]:
+async def _sent(client: Client) -> list[tuple[str, int]]:
     """Return which message each logged attempt was of, and when it left, in ms since 1970."""
-    sent: list[tuple[str, float]] = []
+    sent: list[tuple[str, int]] = []
     cursor = ""
     while True:
         _, body = await client.call("GET", f"/deliveries?limit=1000{cursor}")
         sent += [
-            (line["messageId"], datetime.fromisoformat(line["sentAt"]).timestamp() * 1000)
+            (line["messageId"], round(datetime.fromisoformat(line["sentAt"]).timestamp() * 1000))
             for line in body["deliveries"]
             if line["sentAt"] is not None
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,8 +15,8 @@ from tests.support.processes import HEADERS
 
 
 def instant(ms: float) -> str:
-    """Return milliseconds since 1970 as a client writes an instant."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    """Return milliseconds since 1970 as a client writes an instant, rounded up: what comes then is not early."""
+    return datetime.fromtimestamp(math.ceil(ms) / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def now_ms() -> float:
