@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aioscheduler.clock import from_ms, to_ms
@@ -142,6 +142,8 @@ def test_a_reference_comes_back_from_its_text(owner: Any, webhook_id: WebhookId 
     body=st.none() | text.filter(bool),
 )
 def test_an_execution_that_has_ended_comes_back_from_its_record(members: dict[str, Any], body: str | None) -> None:
+    # What says the same elsewhere cannot tell whether the body is in the record.
+    assume(body is None or all(body not in str(value) for value in members.values()))
     ended = execution(**members, response_body=body)
     record = encode_ended(ended)
     assert record.startswith(b'e["' if ended.webhook_id else b"e[null")
